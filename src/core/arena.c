@@ -1,0 +1,118 @@
+/* core/arena.c - bump allocation in a list of chunks. */
+#include "core/arena.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/alloc.h"
+
+enum { ALIGN = 64, FIRST_CHUNK = 1 << 16, HUGE_PAGE = 2 << 20 };
+
+struct sy_chunk {
+    sy_chunk *older;
+    size_t    size, used;               /* of data */
+    _Alignas(ALIGN) unsigned char data[];
+};
+
+static bool grow(sy_arena *a, size_t need)
+{
+    size_t size = a->top ? a->top->size : FIRST_CHUNK / 2;
+    if (size > SIZE_MAX / 4) return false;
+    size = size < (size_t)1 << 28 ? size * 2 : size + ((size_t)1 << 28);    /* doubling, then steps of 256 MiB */
+    if (size < a->high && !a->top) size = a->high;                          /* after a reset: the high-water size at once */
+    if (size < need) size = need;
+    if (size > SIZE_MAX - sizeof(sy_chunk) - HUGE_PAGE) return false;
+    size_t bytes = sizeof(sy_chunk) + size;
+    sy_chunk *c = sy_aligned(bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGN, bytes);
+    if (!c) return false;
+    if (bytes >= 2 * HUGE_PAGE) madvise(c, bytes, MADV_HUGEPAGE);           /* advice only: a refusal costs speed, not correctness */
+    c->older = a->top;
+    c->size = size;
+    c->used = 0;
+    a->top = c;
+    a->grown++;
+    return true;
+}
+
+void *sy_arena_alloc(sy_arena *a, size_t bytes)
+{
+    if (bytes > SIZE_MAX - ALIGN) { a->failed = true; return NULL; }
+    size_t need = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (!need) need = ALIGN;
+    if (!a->top || a->top->size - a->top->used < need)
+        if (!grow(a, need)) { a->failed = true; return NULL; }
+    void *p = a->top->data + a->top->used;
+    a->top->used += need;
+    a->used += need;
+    if (a->used > a->high) a->high = a->used;
+    return p;
+}
+
+void *sy_arena_zalloc(sy_arena *a, size_t bytes)
+{
+    void *p = sy_arena_alloc(a, bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+void *sy_arena_array(sy_arena *a, size_t count, size_t size)
+{
+    return sy_arena_zalloc(a, sy_mul(count, size));
+}
+
+char *sy_arena_strdup(sy_arena *a, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *p = sy_arena_alloc(a, n);
+    if (p) memcpy(p, text, n);
+    return p;
+}
+
+char *sy_arena_printf(sy_arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = n < 0 ? NULL : sy_arena_alloc(a, (size_t)n + 1);
+    if (p) vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return p;
+}
+
+sy_mark sy_arena_mark(const sy_arena *a)
+{
+    return (sy_mark){ a->top, a->top ? a->top->used : 0, a->used };
+}
+
+void sy_arena_release(sy_arena *a, sy_mark m)
+{
+    while (a->top != m.top) {
+        sy_chunk *c = a->top;
+        a->top = c->older;
+        sy_free(c);
+    }
+    if (a->top) a->top->used = m.chunk_used;
+    a->used = m.used;
+}
+
+void sy_arena_reset(sy_arena *a)
+{
+    a->failed = false;
+    if (a->top && !a->top->older && a->top->size >= a->high) {       /* one block that is large enough already */
+        a->top->used = 0;
+        a->used = 0;
+        return;
+    }
+    sy_arena_release(a, (sy_mark){ 0 });
+}
+
+void sy_arena_free(sy_arena *a)
+{
+    sy_arena_release(a, (sy_mark){ 0 });
+    *a = (sy_arena){ 0 };
+}
