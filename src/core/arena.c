@@ -19,6 +19,14 @@ struct sy_chunk {
 
 static bool grow(sy_arena *a, size_t need)
 {
+    if (a->spare && a->spare->size >= need) {
+        sy_chunk *c = a->spare;
+        a->spare = NULL;
+        c->older = a->top;
+        c->used = 0;
+        a->top = c;
+        return true;
+    }
     size_t size = a->top ? a->top->size : FIRST_CHUNK / 2;
     if (size > SIZE_MAX / 4) return false;
     size = size < (size_t)1 << 28 ? size * 2 : size + ((size_t)1 << 28);    /* doubling, then steps of 256 MiB */
@@ -94,7 +102,10 @@ void sy_arena_release(sy_arena *a, sy_mark m)
     while (a->top != m.top) {
         sy_chunk *c = a->top;
         a->top = c->older;
-        sy_free(c);
+        if (!a->spare || c->size > a->spare->size) {
+            sy_free(a->spare);
+            a->spare = c;
+        } else sy_free(c);
     }
     if (a->top) a->top->used = m.chunk_used;
     a->used = m.used;
@@ -109,10 +120,15 @@ void sy_arena_reset(sy_arena *a)
         return;
     }
     sy_arena_release(a, (sy_mark){ 0 });
+    if (a->spare && a->spare->size < a->high) {      /* several chunks were needed: the next use takes one that holds all */
+        sy_free(a->spare);
+        a->spare = NULL;
+    }
 }
 
 void sy_arena_free(sy_arena *a)
 {
     sy_arena_release(a, (sy_mark){ 0 });
+    sy_free(a->spare);
     *a = (sy_arena){ 0 };
 }

@@ -15,6 +15,7 @@ typedef struct sy_chunk sy_chunk;
 
 typedef struct sy_arena {
     sy_chunk *top;                      /* newest chunk, linked to the older ones */
+    sy_chunk *spare;                    /* the largest chunk that a release gave back, used before the heap is asked */
     size_t    used, high;               /* bytes handed out now, and the most ever */
     size_t    grown;                    /* chunks taken since the arena was opened */
     bool      failed;                   /* an allocation failed; stays set until reset */

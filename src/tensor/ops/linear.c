@@ -1,0 +1,133 @@
+/* tensor/ops/linear.c - products of the tape: y = x W^T, dense and grouped by expert.
+ *
+ *   forward  Y = X W^T         contraction over K
+ *   dX += dY W                 contraction over N: the rows of W are B as they lie
+ *   dW += dY^T X               contraction over rows, ascending
+ * A weight without gradient buffer (frozen, quantised) still passes the gradient to its input. */
+#include "tensor/ops.h"
+#include "tensor/product.h"
+
+static void run(sy_node *n, const sy_gemm_job *jobs, int n_jobs)
+{
+    sy_err err;
+    n->tape->madds += sy_gemm_madds(jobs, n_jobs);
+    sy_status st = sy_gemm_all(n->tape->eng, jobs, n_jobs, &err);
+    if (st != SY_OK) sy_tape_fail(n->tape, st, "%s: %s", n->op->name, err.text);
+}
+
+/* Adds the column sums of dy [T,N] to db [N], rows ascending. */
+struct colsum { const sy_real *dy; sy_real *db; int T, N; const sy_kernels *k; };
+
+static void colsum(void *arg, int from, int to, int worker)
+{
+    (void)worker;
+    struct colsum *c = arg;
+    for (int t = 0; t < c->T; t++) c->k->add((size_t)(to - from), c->dy + (size_t)t * c->N + from, c->db + from, c->db + from);
+}
+
+static void linear_f(sy_node *n)
+{
+    const sy_tensor *x = n->in[0], *bias = n->in[1];
+    const sy_weight *w = n->w[0];
+    int T = sy_rows(x), K = sy_cols(x), N = w->dim[0];
+    bool acc = bias != NULL;
+    if (acc)                                         /* the bias is the first term of each chain */
+        for (int t = 0; t < T; t++)
+            for (int i = 0; i < N; i++) n->out->x[(size_t)t * N + i] = bias->x[i];
+    sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
+                      .panels = w->panels, .C = n->out->x, .ldc = (size_t)N };
+    run(n, &j, 1);
+}
+
+static void linear_b(sy_node *n)
+{
+    const sy_tensor *x = n->in[0];
+    const sy_weight *w = n->w[0];
+    int T = sy_rows(x), K = sy_cols(x), N = w->dim[0];
+    const sy_real *dy = n->out->dx;
+    sy_real *dx = sy_grad(n, 0), *db = n->in[1] ? sy_grad(n, 1) : NULL, *dw = sy_wgrad(n, 0);
+    sy_gemm_job j[2];
+    int jobs = 0;
+    if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .B = w->data, .bks = (size_t)K, .acc = true, .C = dx, .ldc = (size_t)K };
+    if (dw) j[jobs++] = (sy_gemm_job){ .M = N, .N = K, .K = T, .A = dy, .ars = 1, .aks = (size_t)N, .B = x->x, .bks = (size_t)K, .acc = true, .C = dw, .ldc = (size_t)K };
+    run(n, j, jobs);
+    if (db) {
+        struct colsum c = { dy, db, T, N, n->tape->eng->k };
+        sy_each(n->tape->eng, N, T, colsum, &c);
+    }
+}
+
+static sy_tensor *linear_sample(sy_tape *t, int variant)
+{
+    static const int T[] = { 5, 1, 19 };
+    if (variant >= (int)SY_COUNT(T)) return NULL;
+    sy_tensor *x = sy_sample_leaf(t, -1, 1, SY_DIM(T[variant], 7));
+    sy_weight *w = sy_sample_weight(t, -1, 1, SY_DIM(3, 7));
+    return sy_linear(t, x, w, variant == 1 ? NULL : sy_sample_leaf(t, -1, 1, SY_DIM(3)));
+}
+
+const sy_op sy_op_linear = { "linear", linear_f, linear_b, NULL, linear_sample };
+
+sy_tensor *sy_linear(sy_tape *t, sy_tensor *x, sy_weight *w, sy_tensor *bias)
+{
+    if (t->status != SY_OK) return &t->empty;
+    if (w->nd != 2 || sy_cols(x) != w->dim[1] || (bias && sy_numel(bias) != (size_t)w->dim[0]))
+        return sy_tape_fail(t, SY_ESHAPE, "linear: input has %d columns, weight is %d x %d, bias has %zu", sy_cols(x), w->dim[0], w->dim[1], bias ? sy_numel(bias) : 0);
+    sy_node *n = sy_node_new(t, &sy_op_linear, SY_IN(x, bias), SY_W(w));
+    if (!n) return &t->empty;
+    n->out = sy_new(t, SY_DIM(sy_rows(x), w->dim[0]));
+    return sy_apply(n);
+}
+
+struct grouped { const int *first; int E; };
+
+/* One job an expert; experts without rows cost nothing. form: 0 forward, 1 dX, 2 dW. */
+static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
+{
+    const struct grouped *g = n->arg;
+    const sy_weight *w = n->w[0];
+    const sy_real *x = n->in[0]->x;
+    size_t N = (size_t)w->dim[1], K = (size_t)w->dim[2];
+    sy_gemm_job *j = sy_tape_alloc(n->tape, 2 * (size_t)g->E, sizeof *j);
+    if (!j) return;
+    int jobs = 0;
+    for (int e = 0; e < g->E; e++) {
+        int r0 = g->first[e], rows = g->first[e + 1] - r0;
+        if (!rows) continue;
+        const sy_real *we = (const sy_real *)w->data + e * N * K, *xe = x + r0 * K;
+        if (!dy) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)N, .K = (int)K, .A = xe, .ars = K, .aks = 1, .B = we, .bks = K, .rows = true,
+                                           .panels = w->panels ? w->panels + e * ((N + n->tape->eng->k->nr - 1) / n->tape->eng->k->nr * n->tape->eng->k->nr) * K : NULL,
+                                           .C = n->out->x + r0 * N, .ldc = N };
+        if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .B = we, .bks = K, .acc = true, .C = dx + r0 * K, .ldc = K };
+        if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = rows, .A = dy + r0 * N, .ars = 1, .aks = N, .B = xe, .bks = K, .acc = true, .C = dw + e * N * K, .ldc = K };
+    }
+    run(n, j, jobs);
+}
+
+static void grouped_f(sy_node *n) { grouped_run(n, NULL, NULL, NULL); }
+static void grouped_b(sy_node *n)
+{
+    sy_real *dx = sy_grad(n, 0), *dw = sy_wgrad(n, 0);
+    if (dx || dw) grouped_run(n, n->out->dx, dx, dw);
+}
+
+static sy_tensor *grouped_sample(sy_tape *t, int variant)
+{
+    static const int first[][5] = { { 0, 3, 3, 4, 9 }, { 0, 0, 0, 9, 9 } };
+    if (variant >= (int)SY_COUNT(first)) return NULL;
+    sy_tensor *x = sy_sample_leaf(t, -1, 1, SY_DIM(9, 5));
+    return sy_grouped(t, x, sy_sample_weight(t, -1, 1, SY_DIM(4, 3, 5)), first[variant]);
+}
+
+const sy_op sy_op_grouped = { "grouped", grouped_f, grouped_b, NULL, grouped_sample };
+
+sy_tensor *sy_grouped(sy_tape *t, sy_tensor *x, sy_weight *w, const int *first)
+{
+    if (t->status != SY_OK) return &t->empty;
+    if (w->nd != 3 || sy_cols(x) != w->dim[2] || first[w->dim[0]] != sy_rows(x))
+        return sy_tape_fail(t, SY_ESHAPE, "grouped: input is %d x %d, weight is %d x %d x %d, packed rows are %d", sy_rows(x), sy_cols(x), w->dim[0], w->dim[1], w->dim[2], first[w->dim[0]]);
+    sy_node *n = sy_node_new(t, &sy_op_grouped, SY_IN(x), SY_W(w));
+    if (!n || !sy_node_arg(n, &(struct grouped){ first, w->dim[0] }, sizeof(struct grouped))) return &t->empty;
+    n->out = sy_new(t, SY_DIM(sy_rows(x), w->dim[1]));
+    return sy_apply(n);
+}

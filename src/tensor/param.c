@@ -1,0 +1,66 @@
+/* tensor/param.c - declaring and filling parameters. */
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/random.h"
+
+sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, const int *dim)
+{
+    size_t n = 1;
+    for (int d = 0; d < nd; d++) n = sy_mul(n, (size_t)dim[d]);
+    if (l->n == l->room) {
+        int room = l->room ? 2 * l->room : 64;
+        sy_param **p = sy_arena_array(l->arena, (size_t)room, sizeof *p);
+        if (!p) return NULL;
+        if (l->n) memcpy(p, l->p, (size_t)l->n * sizeof *p);
+        l->p = p;
+        l->room = room;
+    }
+    sy_param *p = sy_arena_zalloc(l->arena, sizeof *p);
+    if (!p) return NULL;
+    p->name = sy_arena_strdup(l->arena, name);
+    p->w.data = sy_arena_array(l->arena, n, sizeof(sy_real));
+    if (!p->name || !p->w.data) return NULL;
+    if (l->train && !(flags & (SY_FROZEN | SY_BUFFER))) {
+        p->w.dx = sy_arena_array(l->arena, n, sizeof(sy_real));
+        p->m = sy_arena_array(l->arena, n, sizeof(sy_real));
+        p->v = sy_arena_array(l->arena, n, sizeof(sy_real));
+        if (!p->w.dx || !p->m || !p->v) return NULL;
+    }
+    if (flags & SY_LAZY && !(p->touched = sy_arena_array(l->arena, (size_t)dim[0], 1))) return NULL;
+    p->w.type = SY_W_REAL;
+    p->w.nd = p->leaf.nd = nd;
+    for (int d = 0; d < nd; d++) p->w.dim[d] = p->leaf.dim[d] = dim[d];
+    p->leaf.x = p->w.data;
+    p->leaf.dx = p->w.dx;
+    p->leaf.wants = p->w.dx != NULL;
+    p->leaf.name = p->name;
+    p->n = n;
+    p->flags = flags;
+    l->p[l->n++] = p;
+    return p;
+}
+
+sy_param *sy_params_find(const sy_params *l, const char *name)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!strcmp(l->p[i]->name, name)) return l->p[i];
+    return NULL;
+}
+
+void sy_param_normal(sy_param *p, uint64_t seed, double std)
+{
+    uint64_t h = 1469598103934665603u;               /* FNV-1a of the name */
+    for (const char *c = p->name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
+    uint64_t key = sy_key(seed, SY_FOR_INIT, h, 0, 0);
+    sy_real *w = p->w.data;
+    for (size_t i = 0; i < p->n; i++) w[i] = (sy_real)(float)(std * sy_draw_normal(key, i, 0));
+}
+
+void sy_param_fill(sy_param *p, double value)
+{
+    sy_real *w = p->w.data;
+    for (size_t i = 0; i < p->n; i++) w[i] = (sy_real)value;
+}

@@ -1,0 +1,211 @@
+/* tensor/tape.c - making nodes, running them, and walking back. */
+#include "tensor/tape.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/random.h"
+
+#define X(name) extern const sy_op sy_op_##name;
+#include "tensor/ops.def"
+#undef X
+
+const sy_op *const sy_ops[] = {
+#define X(name) &sy_op_##name,
+#include "tensor/ops.def"
+#undef X
+    NULL
+};
+
+void sy_tape_init(sy_tape *t, sy_engine *eng, bool record)
+{
+    *t = (sy_tape){ .eng = eng, .record = record, .probe = { .leaf = -1 } };
+}
+
+void sy_tape_reset(sy_tape *t)
+{
+    sy_arena_reset(&t->arena);
+    t->last = NULL;
+    t->status = SY_OK;
+    t->leaves = 0;
+}
+
+void sy_tape_free(sy_tape *t) { sy_arena_free(&t->arena); t->last = NULL; }
+
+sy_status sy_tape_status(const sy_tape *t, sy_err *err)
+{
+    if (t->status != SY_OK && err) *err = t->err;
+    return t->status;
+}
+
+sy_tensor *sy_tape_fail(sy_tape *t, sy_status status, const char *fmt, ...)
+{
+    if (t->status == SY_OK) {
+        char text[sizeof t->err.text];
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(text, sizeof text, fmt, ap);
+        va_end(ap);
+        t->status = sy_fail(&t->err, status, "%s", text);
+    }
+    t->empty = (sy_tensor){ .nd = 1 };
+    return &t->empty;
+}
+
+void *sy_tape_alloc(sy_tape *t, size_t count, size_t size)
+{
+    void *p = t->status == SY_OK ? sy_arena_array(&t->arena, count, size) : NULL;
+    if (!p) sy_tape_fail(t, SY_ENOMEM, "no memory for %zu values of %zu bytes on the tape (%zu bytes in use)", count, size, t->arena.used);
+    return p;
+}
+
+static sy_tensor *new_tensor(sy_tape *t, int nd, const int *dim, size_t size, void **data)
+{
+    if (t->status != SY_OK) return &t->empty;
+    size_t n = 1;
+    for (int d = 0; d < nd; d++) {
+        if (dim[d] < 0) return sy_tape_fail(t, SY_ESHAPE, "dimension %d of a new tensor is %d", d, dim[d]);
+        n = sy_mul(n, (size_t)dim[d]);
+    }
+    sy_tensor *a = sy_arena_zalloc(&t->arena, sizeof *a);
+    *data = a ? sy_arena_alloc(&t->arena, sy_mul(n, size)) : NULL;
+    if (!*data) return sy_tape_fail(t, SY_ENOMEM, "no memory for a tensor of %zu values (%zu bytes in use)", n, t->arena.used);
+    a->nd = nd;
+    memcpy(a->dim, dim, (size_t)nd * sizeof *dim);
+    return a;
+}
+
+sy_tensor *sy_new(sy_tape *t, int nd, const int *dim)
+{
+    void *data;
+    sy_tensor *a = new_tensor(t, nd, dim, sizeof(sy_real), &data);
+    if (a != &t->empty) a->x = data;
+    return a;
+}
+
+sy_tensor *sy_new_int(sy_tape *t, int nd, const int *dim)
+{
+    void *data;
+    sy_tensor *a = new_tensor(t, nd, dim, sizeof(int32_t), &data);
+    if (a != &t->empty) a->i = data;
+    return a;
+}
+
+sy_tensor *sy_new_like(sy_tape *t, const sy_tensor *a) { return sy_new(t, a->nd, a->dim); }
+
+sy_node *sy_node_new(sy_tape *t, const sy_op *op, int n_in, sy_tensor *const *in, int n_w, sy_weight *const *w)
+{
+    if (t->status != SY_OK) return NULL;
+    sy_node *n = sy_arena_zalloc(&t->arena, sizeof *n);
+    if (!n) { sy_tape_fail(t, SY_ENOMEM, "%s: no memory for its node", op->name); return NULL; }
+    n->op = op;
+    n->tape = t;
+    n->n_in = n_in;
+    n->n_w = n_w;
+    for (int i = 0; i < n_in; i++) n->in[i] = in[i];
+    for (int i = 0; i < n_w; i++) n->w[i] = w[i];
+    return n;
+}
+
+void *sy_node_arg(sy_node *n, const void *arg, size_t size)
+{
+    n->arg = sy_tape_alloc(n->tape, 1, size);
+    return n->arg ? memcpy(n->arg, arg, size) : NULL;
+}
+
+static bool finite_all(const sy_tensor *a)
+{
+    size_t n = a->x ? sy_numel(a) : 0;
+    for (size_t i = 0; i < n; i++) if (!isfinite(a->x[i])) return false;
+    return true;
+}
+
+sy_tensor *sy_apply(sy_node *n)
+{
+    sy_tape *t = n->tape;
+    if (t->status != SY_OK) return &t->empty;
+    n->op->fwd(n);
+    if (t->status != SY_OK) return &t->empty;
+    if (t->eng->check_nan && !finite_all(n->out))
+        return sy_tape_fail(t, SY_ENUM, "op %s made the first value that is not finite%s%s", n->op->name, n->out->name ? ", in " : "", n->out->name ? n->out->name : "");
+    bool wants = false;
+    for (int i = 0; i < n->n_in; i++) wants |= n->in[i] && n->in[i]->wants;
+    for (int i = 0; i < n->n_w; i++) wants |= n->w[i]->dx != NULL;
+    if (t->record && wants && n->out->x) {
+        n->out->wants = true;
+        n->prev = t->last;
+        t->last = n;
+    }
+    return n->out;
+}
+
+sy_real *sy_grad(sy_node *n, int in)
+{
+    sy_tensor *a = n->in[in];
+    if (!a || !a->wants) return NULL;
+    if (!a->dx) a->dx = sy_tape_alloc(n->tape, sy_numel(a), sizeof(sy_real));
+    return a->dx;
+}
+
+static sy_status walk_back(sy_tape *t, sy_err *err)
+{
+    for (sy_node *n = t->last; n && t->status == SY_OK; n = n->prev) {
+        if (!n->out->dx) continue;                   /* the loss does not depend on it */
+        if (!n->op->bwd) sy_tape_fail(t, SY_EUNSUP, "op %s has no gradient: %s", n->op->name, n->op->no_grad ? n->op->no_grad : "none is defined");
+        else n->op->bwd(n);
+    }
+    t->last = NULL;
+    return sy_tape_status(t, err);
+}
+
+sy_status sy_backward_from(sy_tape *t, sy_tensor *out, const sy_real *dout, sy_err *err)
+{
+    SY_TRY(sy_tape_status(t, err));
+    if (!t->record || !out->wants) return sy_fail(err, SY_EARG, "backward from a tensor that depends on no parameter");
+    size_t n = sy_numel(out);
+    if (!out->dx) out->dx = sy_tape_alloc(t, n, sizeof(sy_real));
+    SY_TRY(sy_tape_status(t, err));
+    memcpy(out->dx, dout, n * sizeof(sy_real));
+    return walk_back(t, err);
+}
+
+sy_status sy_backward(sy_tape *t, sy_tensor *loss, sy_err *err)
+{
+    SY_TRY(sy_tape_status(t, err));
+    if (sy_numel(loss) != 1) return sy_fail(err, SY_ESHAPE, "a loss has one value, this has %zu", sy_numel(loss));
+    const sy_real one = 1;
+    return sy_backward_from(t, loss, &one, err);
+}
+
+static void sample_fill(sy_tape *t, sy_real *x, size_t n, double lo, double hi)
+{
+    uint64_t key = sy_key(7, SY_FOR_TEST, (uint64_t)t->leaves, 0, 0);
+    for (size_t i = 0; i < n; i++) x[i] = (sy_real)(lo + (hi - lo) * sy_draw(key, i, 0));
+    if (t->probe.leaf == t->leaves && t->probe.at < n) x[t->probe.at] += t->probe.delta;
+}
+
+sy_tensor *sy_sample_leaf(sy_tape *t, double lo, double hi, int nd, const int *dim)
+{
+    sy_tensor *a = sy_new(t, nd, dim);
+    if (t->status != SY_OK) return a;
+    sample_fill(t, a->x, sy_numel(a), lo, hi);
+    a->wants = true;
+    t->leaf[t->leaves++] = a;
+    return a;
+}
+
+sy_weight *sy_sample_weight(sy_tape *t, double lo, double hi, int nd, const int *dim)
+{
+    sy_weight *w = sy_tape_alloc(t, 1, sizeof *w);
+    sy_tensor *a = sy_new(t, nd, dim);
+    if (t->status != SY_OK) return w;
+    sample_fill(t, a->x, sy_numel(a), lo, hi);
+    w->nd = nd;
+    memcpy(w->dim, dim, (size_t)nd * sizeof *dim);
+    w->data = a->x;
+    w->dx = sy_tape_alloc(t, sy_numel(a), sizeof(sy_real));
+    t->leaf_w[t->leaves++] = w;
+    return w;
+}

@@ -1,0 +1,88 @@
+/* tensor/tape.h - ops run eagerly and are recorded for the way back. Floor 2: knows no layer.
+ *
+ * An op is a pair of functions side by side in one file of tensor/ops/. Everything a step makes lies in the tape's arena and
+ * dies at sy_tape_reset. The first error sticks: later ops return an empty tensor; sy_tape_status tells. */
+#ifndef SY_TAPE_H
+#define SY_TAPE_H
+
+#include "tensor/engine.h"
+#include "tensor/tensor.h"
+
+typedef struct sy_node sy_node;
+typedef struct sy_tape sy_tape;
+
+typedef struct sy_op {
+    const char *name;
+    void (*fwd)(sy_node *n);            /* n->out from n->in and n->w; attributes in n->arg; may leave what backward needs in n->aux */
+    void (*bwd)(sy_node *n);            /* in->dx += ...; never =; skips what sy_grad / sy_wgrad refuse. NULL: no gradient */
+    const char *no_grad;                /* the reason, when bwd is NULL; reaching it from a loss is an error */
+    sy_tensor *(*sample)(sy_tape *t, int variant);  /* a small case for the gradient test, built from sy_sample_*; NULL past the last variant */
+} sy_op;
+
+enum { SY_MAX_IN = 8, SY_MAX_W = 3 };
+
+struct sy_node {
+    const sy_op *op;
+    sy_tape     *tape;
+    sy_tensor   *in[SY_MAX_IN];
+    sy_weight   *w[SY_MAX_W];
+    int          n_in, n_w;
+    sy_tensor   *out;
+    void        *arg, *aux;             /* both in the tape's arena */
+    sy_node     *prev;                  /* recorded before it */
+};
+
+typedef struct sy_probe { int leaf; size_t at; sy_real delta; } sy_probe;   /* gradient test: moves one value of one sampled leaf */
+
+struct sy_tape {
+    sy_engine *eng;
+    sy_arena   arena;                   /* the step's life */
+    sy_node   *last;
+    bool       record;                  /* false: evaluation and serving, nothing is kept for backward */
+    bool       replay;                  /* second run of a recomputed part: counters and logs stay still */
+    sy_status  status;
+    sy_err     err;
+    sy_tensor  empty;                   /* what ops return once an error sticks */
+    uint64_t   madds;                   /* multiply-adds of products, forward and backward */
+    sy_probe   probe;                   /* leaf < 0: none */
+    sy_tensor *leaf[16];                /* what sy_sample_* made, in order */
+    sy_weight *leaf_w[16];              /* or a weight at the same place */
+    int        leaves;
+};
+
+void      sy_tape_init(sy_tape *t, sy_engine *eng, bool record);
+void      sy_tape_reset(sy_tape *t);                              /* forgets everything recorded; memory is kept for the next step */
+void      sy_tape_free(sy_tape *t);
+sy_status sy_tape_status(const sy_tape *t, sy_err *err);          /* the first failure, or SY_OK */
+sy_tensor *sy_tape_fail(sy_tape *t, sy_status status, const char *fmt, ...) SY_PRINTF(3, 4);  /* makes an error stick; returns &t->empty */
+
+sy_tensor *sy_new(sy_tape *t, int nd, const int *dim);            /* real, not initialised; &t->empty after an error */
+sy_tensor *sy_new_like(sy_tape *t, const sy_tensor *a);
+sy_tensor *sy_new_int(sy_tape *t, int nd, const int *dim);
+#define SY_DIM(...) (int)(sizeof((int[]){ __VA_ARGS__ }) / sizeof(int)), (int[]){ __VA_ARGS__ }   /* sy_new(t, SY_DIM(T, D)) */
+void *sy_tape_alloc(sy_tape *t, size_t count, size_t size);       /* zeroed; NULL and a sticking error without memory */
+
+/* Starts a node; NULL once an error sticks. Then the caller sets out (and arg), and sy_apply runs and records it. */
+sy_node   *sy_node_new(sy_tape *t, const sy_op *op, int n_in, sy_tensor *const *in, int n_w, sy_weight *const *w);
+void      *sy_node_arg(sy_node *n, const void *arg, size_t size); /* copies the attributes into the arena */
+sy_tensor *sy_apply(sy_node *n);
+#define SY_IN(...) (int)(sizeof((sy_tensor *[]){ __VA_ARGS__ }) / sizeof(sy_tensor *)), (sy_tensor *[]){ __VA_ARGS__ }
+#define SY_W(...)  (int)(sizeof((sy_weight *[]){ __VA_ARGS__ }) / sizeof(sy_weight *)), (sy_weight *[]){ __VA_ARGS__ }
+#define SY_NOW     0, NULL
+
+/* In bwd: the gradient to add into, zeroed at its first use; NULL when none is wanted (or memory ran out: the error sticks). */
+sy_real *sy_grad(sy_node *n, int in);
+static inline sy_real *sy_wgrad(sy_node *n, int w) { return n->w[w]->dx; }
+
+/* d loss / d everything recorded; loss has one value. Gradients are added to what parameters already hold. */
+sy_status sy_backward(sy_tape *t, sy_tensor *loss, sy_err *err);
+/* The same from a given gradient of `out` (copied in). */
+sy_status sy_backward_from(sy_tape *t, sy_tensor *out, const sy_real *dout, sy_err *err);
+
+/* Leaves for samples: values uniform in [lo,hi] by position, a gradient is wanted, and the probe applies. */
+sy_tensor *sy_sample_leaf(sy_tape *t, double lo, double hi, int nd, const int *dim);
+sy_weight *sy_sample_weight(sy_tape *t, double lo, double hi, int nd, const int *dim);
+
+extern const sy_op *const sy_ops[];     /* every op, from ops.def; ends with NULL */
+
+#endif

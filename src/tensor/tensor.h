@@ -1,0 +1,75 @@
+/* tensor/tensor.h - tensors, weights and parameters.
+ *
+ * A tensor is contiguous, row-major, has at most 4 dimensions and no strides, and holds sy_real or int32. A weight is what
+ * products and the embedding read: only sy_real masters have gradients; other types (bf16, quantised blocks) come as types of
+ * sy_weight, never as tensors. A parameter is a weight with a name, flags and optimiser moments. */
+#ifndef SY_TENSOR_H
+#define SY_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/arena.h"
+#include "kernels/real.h"
+
+typedef struct sy_tensor {
+    sy_real    *x;                      /* values, or NULL for an int32 tensor */
+    int32_t    *i;
+    sy_real    *dx;                     /* gradient; NULL until backward first reaches it (see sy_grad) */
+    int         nd, dim[4];
+    bool        wants;                  /* a gradient is wanted here */
+    const char *name;                   /* for messages and dumps; may be NULL */
+} sy_tensor;
+
+static inline size_t sy_numel(const sy_tensor *t)
+{
+    size_t n = 1;
+    for (int d = 0; d < t->nd; d++) n *= (size_t)t->dim[d];
+    return n;
+}
+/* The tensor seen as a matrix: all dimensions but the last are rows. */
+static inline int sy_cols(const sy_tensor *t) { return t->nd ? t->dim[t->nd - 1] : 1; }
+static inline int sy_rows(const sy_tensor *t)
+{
+    int n = 1;
+    for (int d = 0; d + 1 < t->nd; d++) n *= t->dim[d];
+    return n;
+}
+
+typedef enum { SY_W_REAL } sy_wtype;    /* stored formats are added here; a product refuses a type it has no kernel for */
+
+typedef struct sy_weight {
+    sy_wtype    type;
+    int         nd, dim[4];             /* [N,K], y = x W^T, or [E,N,K] for experts; [V,D] for an embedding */
+    void       *data;                   /* row-major */
+    sy_real    *dx;                     /* gradient of a trained master, else NULL */
+    sy_real    *panels;                 /* packed copy (kernels.h: pack) of data as it is now, or NULL; only of weights that do not change */
+} sy_weight;
+
+enum { SY_FROZEN = 1, SY_NODECAY = 2, SY_BUFFER = 4, SY_LAZY = 8 };  /* BUFFER: saved, never trained; LAZY: untouched rows keep their moments */
+
+typedef struct sy_param {
+    const char *name;                   /* full name in a checkpoint; "{e}" stands for the index of dimension 0, saved as one tensor each */
+    sy_weight   w;
+    sy_tensor   leaf;                   /* the same value for ops that take tensors: leaf.x = w.data, leaf.dx = w.dx */
+    sy_real    *m, *v;                  /* Adam moments [n], or NULL */
+    size_t      n;                      /* values in all */
+    unsigned    flags;                  /* may change between steps */
+    uint8_t    *touched;                /* [dim 0] rows used in this step, for SY_LAZY; else NULL */
+} sy_param;
+
+/* All parameters of a model in the order in which they were declared; memory from the model's arena. */
+typedef struct sy_params { sy_param **p; int n, room; sy_arena *arena; bool train; } sy_params;
+
+/* Declares a parameter: values zeroed, gradient and moments only when `l->train` and it is neither frozen nor a buffer.
+ * The name is copied. NULL without memory or when the sizes wrap. */
+sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, const int *dim);
+sy_param *sy_params_find(const sy_params *l, const char *name);
+/* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double up to rounding. */
+void      sy_param_normal(sy_param *p, uint64_t seed, double std);
+void      sy_param_fill(sy_param *p, double value);
+/* True when the optimiser moves it and backward fills its gradient. */
+static inline bool sy_param_trains(const sy_param *p) { return p->w.dx && !(p->flags & (SY_FROZEN | SY_BUFFER)); }
+
+#endif
