@@ -1,0 +1,49 @@
+/* route/block.h - the sparse block: router, edits, balance terms, experts and shared expert of one layer, put together.
+ *
+ * What the model sees of a sparse layer. Built once from method texts ("topk:top_k=2"); run in every mode. */
+#ifndef SY_BLOCK_H
+#define SY_BLOCK_H
+
+#include "route/router.h"
+#include "route/stats.h"
+
+enum { SY_MAX_TERMS = 8 };
+
+typedef struct sy_block_spec {          /* texts as the user wrote them; borrowed until sy_block_init returns */
+    const char *router, *expert, *zero; /* zero: kind of the Z zero-cost experts ("null", "identity", "constant"); NULL when Z = 0 */
+    const char *edit[SY_MAX_TERMS], *balance[SY_MAX_TERMS];
+    int n_edit, n_balance;
+    int D, F, E, Z;
+    int shared_F;                       /* width of the shared expert; 0 = none */
+    bool shared_gate;                   /* its output times sigmoid(x . w) (Qwen2-MoE) */
+    double routed_scale;                /* weights times this; 1 */
+} sy_block_spec;
+
+typedef struct sy_term { const sy_method *m; void *s; } sy_term;
+
+typedef struct sy_block {
+    sy_site   site;
+    sy_term   router, expert, zero, edit[SY_MAX_TERMS], balance[SY_MAX_TERMS];
+    int       n_edit, n_balance;
+    double    routed_scale;
+    sy_param *gate;                     /* the linear router's weight [E+Z,D], or NULL when the router declares its own */
+    sy_param *shared_up, *shared_gate_proj, *shared_down, *shared_gate;   /* or NULL */
+    sy_counts counts;
+    int       carry;                    /* width of the router's state across layers, 0 = none */
+    unsigned  flags;                    /* of the router */
+} sy_block;
+
+/* Finds the methods, makes their states in `params->arena`, checks the pairs (a refusal is one sentence that names both and the
+ * declared flag), declares parameters under "model.layers.{layer}.mlp". */
+sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *site, const sy_methods *methods, sy_params *params, uint64_t seed, sy_err *err);
+/* The sublayer: x [T,D] -> [T,D] (0 for tokens that pass by, plus the shared expert). in->site and in->counts are filled in here.
+ * Balance losses and the router's own are appended to `aux` in TRAIN mode only. `route` (in the tape's arena) gets the route,
+ * NULL for a mixing router; stats may be NULL. */
+sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux, sy_route **route, sy_stats *stats);
+/* Around the optimiser, once a step. before also clears the step's counts; after moves full to prev. */
+sy_status sy_block_before(sy_block *b, int64_t step, int64_t steps, double progress, sy_err *err);
+sy_status sy_block_after(sy_block *b, int64_t step, int64_t steps, double progress, sy_err *err);
+/* A micro-batch was thrown away (non-finite): its counts are taken back with the step's. */
+void sy_block_forget(sy_block *b);
+
+#endif
