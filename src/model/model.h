@@ -1,0 +1,79 @@
+/* model/model.h - the decoder: built from a spec, run over a batch in any mode. Floor 5: must not know training.
+ *
+ *   x = embed[id];  per layer: x += Attn(N1 x), x += FFN(N2 x) (dense or sparse);  logits = head N(x) */
+#ifndef SY_MODEL_H
+#define SY_MODEL_H
+
+#include "model/spec.h"
+#include "route/block.h"
+
+typedef struct sy_kv {                  /* keys and values of one sequence, after rotation: [layer][kv head][position][head_dim] */
+    int      layers, heads, head_dim, room, n;      /* n positions are filled */
+    sy_real *k, *v;
+} sy_kv;
+sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err);      /* heap; room positions */
+void      sy_kv_close(sy_kv *kv);
+
+/* T tokens from any mixture of sequences. All arrays are borrowed until the tape is reset. */
+typedef struct sy_batch {
+    int               T, n_seg;
+    const int        *id;               /* [T] */
+    const int        *label;            /* [T] the token to predict, -1 = not counted; NULL when serving */
+    const int        *pos;              /* [T] place in its sequence */
+    const int        *seq;              /* [T] segment of the token: 0 .. n_seg-1 */
+    const int        *domain;           /* [T] domain number, or NULL */
+    const uint8_t    *valid;            /* [T] 0 = padding, or NULL */
+    const sy_segment *seg;              /* [n_seg] row, n and pos0; k and v stay NULL: caches come through sy_run */
+    const uint64_t   *seq_no;           /* [n_seg] number of the sequence in the data order, or the request's seed */
+} sy_batch;
+
+typedef struct sy_run {                 /* how a forward pass is meant; zeroed = EVAL without extras except what is said */
+    sy_mode     mode;
+    uint64_t    seed;
+    int64_t     step, steps;
+    double      progress;
+    int         micro, n_micro, pass, n_pass;
+    sy_kv     **kv;                     /* [n_seg] caches to read and extend, or NULL: keys are the batch's own rows */
+    const sy_override *over;
+    sy_losses  *losses;                 /* where balance losses go (TRAIN), or NULL */
+    sy_stats   *stats;                  /* [sparse layers], or NULL */
+    sy_route  **routes;                 /* [sparse layers] out, or NULL */
+    sy_route *const *again;             /* [sparse layers] routes to repeat, or NULL */
+} sy_run;
+
+typedef struct sy_layer {
+    bool      sparse;
+    sy_param *norm1, *norm2, *q, *k, *v, *o, *q_norm, *k_norm;
+    sy_param *gate, *up, *down;         /* dense */
+    sy_block  block;                    /* sparse */
+} sy_layer;
+
+typedef struct sy_model {
+    sy_engine *eng;                     /* borrowed */
+    sy_arena   arena;                   /* the model's life */
+    sy_spec    spec;                    /* texts live in the arena */
+    sy_params  params;
+    sy_param  *embed, *norm, *head;     /* head NULL when tied */
+    sy_layer  *layer;
+    int        n_sparse;
+    double    *inv_freq;
+    int        carry;                   /* width of the state that routers hand from layer to layer */
+} sy_model;
+
+/* Fresh weights from `seed`; gradients and moments only with `train`. The spec is checked and copied. */
+sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, bool train, uint64_t seed, sy_err *err);
+void      sy_model_free(sy_model *m);
+
+sy_block *sy_model_block(sy_model *m, int nth);                  /* nth sparse layer */
+sy_weight *sy_model_head(sy_model *m);                           /* [V,D] */
+/* Hidden states after the last norm: [T,D]. */
+sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r);
+/* Logits of rows row[0..n-1] of the hidden states: [n,V]. row NULL: all. */
+sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n);
+/* Around the optimiser, for all sparse layers. */
+sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);
+sy_status sy_model_after(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);
+/* Experts a token uses nominally: the router's num_experts_per_tok, or 0 when it has no such option. */
+double    sy_model_nominal_k(const sy_model *m);
+
+#endif
