@@ -46,7 +46,7 @@ char *sy_strdup(const char *text)
 
 void sy_free(void *p) { free(p); }
 
-size_t sy_mul(size_t count, size_t size)
+size_t sy_mul_size(size_t count, size_t size)
 {
     size_t r;
     return __builtin_mul_overflow(count, size, &r) ? SIZE_MAX : r;

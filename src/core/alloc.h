@@ -17,7 +17,7 @@ char *sy_strdup(const char *text);
 void  sy_free(void *p);
 
 /* count * size, or SIZE_MAX where that wraps, so that the allocation fails instead of being too small. */
-size_t sy_mul(size_t count, size_t size);
+size_t sy_mul_size(size_t count, size_t size);
 
 uint64_t sy_alloc_calls(void);                       /* allocations since the program began */
 /* Test switch: the n-th allocation from now (1 = next) fails, and with `sticky` every later one too; 0 = never. */

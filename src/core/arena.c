@@ -68,7 +68,7 @@ void *sy_arena_zalloc(sy_arena *a, size_t bytes)
 
 void *sy_arena_array(sy_arena *a, size_t count, size_t size)
 {
-    return sy_arena_zalloc(a, sy_mul(count, size));
+    return sy_arena_zalloc(a, sy_mul_size(count, size));
 }
 
 char *sy_arena_strdup(sy_arena *a, const char *text)

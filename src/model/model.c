@@ -9,13 +9,13 @@
 
 sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err)
 {
-    size_t n = sy_mul(sy_mul((size_t)s->num_hidden_layers * s->num_key_value_heads, (size_t)room), (size_t)s->head_dim);
+    size_t n = sy_mul_size(sy_mul_size((size_t)s->num_hidden_layers * s->num_key_value_heads, (size_t)room), (size_t)s->head_dim);
     *kv = (sy_kv){ .layers = s->num_hidden_layers, .heads = s->num_key_value_heads, .head_dim = s->head_dim, .room = room };
-    kv->k = sy_aligned(64, sy_mul(n, sizeof *kv->k));
-    kv->v = sy_aligned(64, sy_mul(n, sizeof *kv->v));
+    kv->k = sy_aligned(64, sy_mul_size(n, sizeof *kv->k));
+    kv->v = sy_aligned(64, sy_mul_size(n, sizeof *kv->v));
     if (kv->k && kv->v) return SY_OK;
     sy_kv_close(kv);
-    return sy_fail(err, SY_ENOMEM, "no memory for a cache of %d positions (%zu bytes); ask for a shorter context", room, sy_mul(n, 2 * sizeof *kv->k));
+    return sy_fail(err, SY_ENOMEM, "no memory for a cache of %d positions (%zu bytes); ask for a shorter context", room, sy_mul_size(n, 2 * sizeof *kv->k));
 }
 
 void sy_kv_close(sy_kv *kv)

@@ -9,7 +9,7 @@
 sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, const int *dim)
 {
     size_t n = 1;
-    for (int d = 0; d < nd; d++) n = sy_mul(n, (size_t)dim[d]);
+    for (int d = 0; d < nd; d++) n = sy_mul_size(n, (size_t)dim[d]);
     if (l->n == l->room) {
         int room = l->room ? 2 * l->room : 64;
         sy_param **p = sy_arena_array(l->arena, (size_t)room, sizeof *p);

@@ -67,10 +67,10 @@ static sy_tensor *new_tensor(sy_tape *t, int nd, const int *dim, size_t size, vo
     size_t n = 1;
     for (int d = 0; d < nd; d++) {
         if (dim[d] < 0) return sy_tape_fail(t, SY_ESHAPE, "dimension %d of a new tensor is %d", d, dim[d]);
-        n = sy_mul(n, (size_t)dim[d]);
+        n = sy_mul_size(n, (size_t)dim[d]);
     }
     sy_tensor *a = sy_arena_zalloc(&t->arena, sizeof *a);
-    *data = a ? sy_arena_alloc(&t->arena, sy_mul(n, size)) : NULL;
+    *data = a ? sy_arena_alloc(&t->arena, sy_mul_size(n, size)) : NULL;
     if (!*data) return sy_tape_fail(t, SY_ENOMEM, "no memory for a tensor of %zu values (%zu bytes in use)", n, t->arena.used);
     a->nd = nd;
     memcpy(a->dim, dim, (size_t)nd * sizeof *dim);
