@@ -123,13 +123,13 @@ static bool own_texts(sy_model *m)
     return true;
 }
 
-sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, bool train, uint64_t seed, sy_err *err)
+sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err)
 {
     sy_model *m = sy_calloc(1, sizeof *m);
     if (!m) return sy_fail(err, SY_ENOMEM, "no memory for a model");
     m->eng = eng;
     m->spec = *spec;
-    m->params = (sy_params){ .arena = &m->arena, .train = train };
+    m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & SY_MODEL_EMPTY) };
     sy_status st = own_texts(m) ? sy_spec_check(&m->spec, err) : sy_fail(err, SY_ENOMEM, "no memory for the model's texts");
     if (st == SY_OK) {
         m->n_sparse = sy_spec_n_sparse(&m->spec);

@@ -60,8 +60,9 @@ typedef struct sy_model {
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 
-/* Fresh weights from `seed`; gradients and moments only with `train`. The spec is checked and copied. */
-sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, bool train, uint64_t seed, sy_err *err);
+enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2 };  /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint brings them */
+/* Fresh weights from `seed`. The spec is checked and copied. */
+sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err);
 void      sy_model_free(sy_model *m);
 
 sy_block *sy_model_block(sy_model *m, int nth);                  /* nth sparse layer */

@@ -39,6 +39,7 @@ sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, 
     p->leaf.name = p->name;
     p->n = n;
     p->flags = flags;
+    p->fresh = l->fresh;
     l->p[l->n++] = p;
     return p;
 }
@@ -52,6 +53,7 @@ sy_param *sy_params_find(const sy_params *l, const char *name)
 
 void sy_param_normal(sy_param *p, uint64_t seed, double std)
 {
+    if (!p->fresh) return;
     uint64_t h = 1469598103934665603u;               /* FNV-1a of the name */
     for (const char *c = p->name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
     uint64_t key = sy_key(seed, SY_FOR_INIT, h, 0, 0);

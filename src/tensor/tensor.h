@@ -56,17 +56,19 @@ typedef struct sy_param {
     sy_real    *m, *v;                  /* Adam moments [n], or NULL */
     size_t      n;                      /* values in all */
     unsigned    flags;                  /* may change between steps */
+    bool        fresh;                  /* to be given starting values; false when a checkpoint will bring them */
     uint8_t    *touched;                /* [dim 0] rows used in this step, for SY_LAZY; else NULL */
 } sy_param;
 
 /* All parameters of a model in the order in which they were declared; memory from the model's arena. */
-typedef struct sy_params { sy_param **p; int n, room; sy_arena *arena; bool train; } sy_params;
+typedef struct sy_params { sy_param **p; int n, room; sy_arena *arena; bool train, fresh; } sy_params;
 
 /* Declares a parameter: values zeroed, gradient and moments only when `l->train` and it is neither frozen nor a buffer.
  * The name is copied. NULL without memory or when the sizes wrap. */
 sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, const int *dim);
 sy_param *sy_params_find(const sy_params *l, const char *name);
-/* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double up to rounding. */
+/* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double. Nothing happens to a
+ * parameter that is not `fresh`. */
 void      sy_param_normal(sy_param *p, uint64_t seed, double std);
 void      sy_param_fill(sy_param *p, double value);
 /* True when the optimiser moves it and backward fills its gradient. */
