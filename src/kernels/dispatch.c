@@ -1,0 +1,37 @@
+/* kernels/dispatch.c - which sets were built, and which of them this CPU runs.
+ *
+ * The vector sets exist for float on x86-64 only; each is one file, compiled with the flags of its set, and nothing else is: so
+ * one binary runs everywhere. SY_DOUBLE has the plain set alone. */
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+static bool always(void) { return true; }
+
+static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     /* slowest first */
+    { &sy_kernels_ref, always },
+};
+
+const sy_kernels *sy_kernels_at(int i)
+{
+    for (size_t s = 0; s < SY_COUNT(sets); s++)
+        if (sets[s].runs() && i-- == 0) return sets[s].k;
+    return NULL;
+}
+
+sy_status sy_kernels_pick(const char *name, const sy_kernels **out, sy_err *err)
+{
+    const sy_kernels *k, *found = NULL;
+    for (int i = 0; (k = sy_kernels_at(i)); i++)
+        if (!name || strcmp(name, k->name) == 0) found = k;     /* without a name: the last is the fastest */
+    if (found) { *out = found; return SY_OK; }
+
+    char list[64] = "";
+    size_t used = 0;
+    for (int i = 0; (k = sy_kernels_at(i)) && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", k->name);
+    for (size_t s = 0; s < SY_COUNT(sets); s++)
+        if (strcmp(name, sets[s].k->name) == 0) return sy_fail(err, SY_EUNSUP, "kernel set '%s' does not run on this CPU; it runs: %s", name, list);
+    return sy_fail(err, SY_EUNSUP, "no kernel set '%s' in this build (%s); this CPU runs: %s", name, SY_REAL_NAME, list);
+}
