@@ -7,9 +7,9 @@
 #include "kernels/kernels.h"
 
 #ifdef SY_DOUBLE
-#define R(f) f
+#define R(name) name
 #else
-#define R(f) f##f                       /* R(exp) is expf */
+#define R(name) name##f                 /* R(exp) is expf */
 #endif
 
 enum { NR = 8 };
