@@ -30,20 +30,22 @@ typedef struct sy_block {
     sy_param *shared_up, *shared_gate_proj, *shared_down, *shared_gate;   /* or NULL */
     sy_counts counts;
     int       carry;                    /* width of the router's state across layers, 0 = none */
-    unsigned  flags;                    /* of the router */
+    unsigned  flags;                    /* of the router; SY_NEEDCOUNT also when a balance term or an edit needs the counts */
 } sy_block;
 
 /* Finds the methods, makes their states in `params->arena`, checks the pairs (a refusal is one sentence that names both and the
- * declared flag), declares parameters under "model.layers.{layer}.mlp". */
+ * declared flag), declares parameters under "model.layers.{layer}.mlp". The block is borrowed by its own hooks: it must not move afterwards. */
 sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *site, const sy_methods *methods, sy_params *params, uint64_t seed, sy_err *err);
 /* The sublayer: x [T,D] -> [T,D] (0 for tokens that pass by, plus the shared expert). in->site and in->counts are filled in here.
  * Balance losses and the router's own are appended to `aux` in TRAIN mode only. `route` (in the tape's arena) gets the route,
  * NULL for a mixing router; stats may be NULL. */
 sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux, sy_route **route, sy_stats *stats);
+/* Once before step 0: what a router learns from the corpus (id_count [V], or NULL) and the embedding (or NULL). */
+sy_status sy_block_learn(sy_block *b, int V, const int64_t *id_count, const sy_weight *embed, sy_err *err);
 /* Around the optimiser, once a step. before also clears the step's counts; after moves full to prev. */
 sy_status sy_block_before(sy_block *b, int64_t step, int64_t steps, double progress, sy_err *err);
 sy_status sy_block_after(sy_block *b, int64_t step, int64_t steps, double progress, sy_err *err);
-/* A micro-batch was thrown away (non-finite): its counts are taken back with the step's. */
+/* The step was thrown away (a micro-batch was not finite): its counts are taken back, those of the step before stay. */
 void sy_block_forget(sy_block *b);
 
 #endif

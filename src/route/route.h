@@ -36,5 +36,11 @@ sy_plan   *sy_plan_build(sy_tape *t, const sy_route *r, int null_from);
 sy_tensor *sy_gather(sy_tape *t, sy_tensor *x /*[T,D]*/, const sy_plan *p);                        /* [n,D] rows by expert */
 /* y[t] = sum over the token's kept slots, in slot order, of weight * row: [T,D]; a token without rows gets zeros. */
 sy_tensor *sy_combine(sy_tape *t, sy_tensor *rows /*[n,D]*/, sy_tensor *weight /*[slots]*/, const sy_plan *p);
+/* The same for rows that were made in two parts: gather rows from .. to-1 of the plan, and combine `a`, its first rows, with `b`, the rest (or NULL). */
+sy_tensor *sy_gather_part(sy_tape *t, sy_tensor *x, const sy_plan *p, int from, int to);           /* [to-from,D] */
+sy_tensor *sy_combine_parts(sy_tape *t, sy_tensor *a, sy_tensor *b, sy_tensor *weight, const sy_plan *p);
+sy_tensor *sy_matmul_nn(sy_tape *t, sy_tensor *a /*[M,K]*/, sy_tensor *b /*[K,N]*/);               /* [M,N] = a b: the mixed slots of soft routing */
+
+extern const sy_op *const sy_route_ops[];   /* every op of this folder, from ops.def; ends with NULL */
 
 #endif

@@ -36,6 +36,7 @@ typedef struct sy_site {                /* the place: one sparse layer; borrowed
     int layer, nth, n_sparse;           /* layer index in the model, index among sparse layers, how many there are */
     int D, F, E, Z, V;                  /* width, expert width, real experts, zero-cost experts, vocabulary */
     double init_std;                    /* of the model's linear layers */
+    bool   loaded;                      /* the options come from a trained model's config: obeyed even where a new model is refused */
     sy_param **expert; int n_expert;    /* the experts' own parameters, each [E,...]: spawn, lazy moments */
     const int64_t *id_count;            /* [V] corpus counts, valid in learn() only */
     const sy_weight *embed;             /* [V,D], valid in learn() only */
@@ -48,9 +49,9 @@ typedef struct sy_override {            /* per call, from decoding methods and t
 
 typedef struct sy_route_in {            /* what a router may look at; T tokens, from any mixture of sequences */
     const sy_site *site; sy_mode mode; int T; sy_tensor *x;     /* [T,D] input of the sublayer, after its norm */
-    const int *id, *pos, *seq, *label;  /* [T] token id, place in its sequence, sequence number, domain or task (-1 unknown) */
+    const int *id, *pos, *seq, *label;  /* [T] token id, place in its sequence, number of its sequence in this batch (0 .. n_seq-1), domain or task (-1 unknown) */
     const int *back[4];                 /* [T] ids 1..4 places earlier in the same sequence, -1 before its start; NULL entries are not supplied */
-    const uint8_t *valid;               /* [T] 0 = padding: in no count, loss or capacity; NULL = all valid */
+    const uint8_t *valid;               /* [T] 0 = padding: in no count, loss or capacity, and without slots; NULL = all valid */
     const uint64_t *key; uint64_t batch_key;  /* key[t]: of (seed, sequence, layer, pass), the same alone, in a batch and in training */
     int64_t step, steps; double progress; int micro, n_micro, pass, n_pass;  /* progress: spent share of the budget */
     sy_tensor *carry;                   /* [T,c] left by the sparse layer before; zeros at the first; NULL when no router carries */
@@ -61,6 +62,10 @@ typedef struct sy_route_in {            /* what a router may look at; T tokens, 
 
 typedef struct sy_step { const sy_counts *counts; int64_t step, steps; double progress; } sy_step;
 typedef struct sy_mix { int slots; sy_tensor *dispatch, *combine; } sy_mix;     /* [S,T], [T,S]; S = sequences*E*slots rows, by expert; 0 across sequences */
+
+/* The expert that a slot wanted, dropped or not. */
+static inline int sy_wanted(int expert) { return expert < 0 ? ~expert : expert; }
+static inline bool sy_valid(const sy_route_in *in, int t) { return !in->valid || in->valid[t]; }
 
 typedef struct sy_own {                 /* collects what params() declares */
     sy_params  *params;                 /* of the model */
@@ -74,20 +79,39 @@ sy_param *sy_own_param(sy_own *o, const char *name, unsigned flags, bool shared,
 void      sy_own_carry(sy_own *o, int width);
 
 /* helpers that keep a gate near 40 lines */
-typedef enum { SY_BY_TOKEN, SY_BY_RANK, SY_BY_SCORE } sy_cap_order;
+typedef enum { SY_BY_TOKEN, SY_BY_RANK } sy_cap_order;
+typedef enum { SY_CAP_SWITCH, SY_CAP_GSHARD } sy_cap_form;
 typedef struct sy_cap_rule {            /* shared option rows: sy_cap_opts */
     double capacity_factor, eval_capacity_factor;   /* 0 = no capacity */
-    int    min_capacity, group_size;    /* tokens of one group in batch order; 0 = the whole micro-batch */
+    double eval_capacity_fraction;      /* GShard's evaluation: ceil(fraction * N) rows an expert; excludes eval_capacity_factor; 0 = not used */
+    int    capacity_rule;               /* sy_cap_form: switch = round(f K N / E); gshard = floor(f K ceil(N / E)) */
+    int    min_capacity, group_size;    /* valid tokens of one group in batch order, N in the rules; 0 = the whole micro-batch */
     bool   prioritised;                 /* batch-prioritised: tokens by descending best score instead of by place */
     int    drop_order;                  /* sy_cap_order: token = token-major; rank = all first choices, then second, ... (GShard) */
 } sy_cap_rule;
 extern const sy_opt sy_cap_opts[];
-/* Marks slots beyond capacity as dropped (~e); `score` [n] orders when prioritised; does nothing in SERVE and where factor is 0. Before weights are made. */
-void sy_cap(const sy_route_in *in, const sy_cap_rule *rule, int K, const sy_real *score, sy_route *io);
+/* Rules between the rows; for a method's check. */
+sy_status sy_cap_check(const sy_cap_rule *rule, sy_err *err);
+/* SY_COUPLES and SY_PEEKS, as far as the rule brings them; for a method's declares. */
+unsigned sy_cap_declares(const sy_cap_rule *rule, int K);
+/* Rows that one expert may take from a group of N tokens in this mode, or INT_MAX where there is no capacity. */
+int sy_cap_rows(const sy_cap_rule *rule, sy_mode mode, int N, int K, int E);
+/* Marks slots beyond capacity as dropped (~e); `score` [n] orders when prioritised; does nothing in SERVE, where factor is 0, and
+ * under in->again, whose choices hold the drops already. Zero-cost experts have no capacity. Before weights are made. */
+void sy_cap(sy_tape *t, const sy_route_in *in, const sy_cap_rule *rule, int K, const sy_real *score, sy_route *io);
 /* The K largest of `by` [T,E+Z] per token, ties to the lower index; fills first_slot and expert; honours in->over and in->again. */
 sy_status sy_slots_topk(sy_tape *t, const sy_route_in *in, const sy_tensor *by, int K, sy_route *out, sy_err *err);
 /* Every entry of g [T,E+Z] above 0 is a slot with that weight, largest first. */
 sy_status sy_slots_dense(sy_tape *t, const sy_route_in *in, sy_tensor *g, sy_route *out, sy_err *err);
+/* The k largest of row [n], largest first, ties to the lower index; 1 <= k <= n. */
+void sy_top_row(const sy_real *row, int n, int k, int *id);
+/* A copy of `by` [T,E+Z] without gradient, with every entry outside the token's best `keep` of `groups` equal groups set to `mask`. A group's
+ * score is its largest entry, or with `two` the sum of its two largest; groups must divide the columns. */
+sy_tensor *sy_group_limit(sy_tape *t, const sy_tensor *by, int groups, int keep, bool two, double mask);
+/* [n] on the tape: of each slot, x [T,E+Z] at the expert that it wanted. */
+sy_tensor *sy_slots_pick(sy_tape *t, sy_tensor *x, const sy_route *r);
+/* w [n] divided by the sum over the token's slots that are kept; dropped slots get 0. */
+sy_tensor *sy_slots_normalise(sy_tape *t, sy_tensor *w, const sy_route *r);
 
 typedef struct sy_router_hooks {        /* kind "router"; s = the method's state: options first, then what params() stored */
     int abi; unsigned flags;
@@ -98,6 +122,7 @@ typedef struct sy_router_hooks {        /* kind "router"; s = the method's state
     sy_status (*select)(void *s, sy_tape *t, const sy_route_in *in, sy_tensor *logits, sy_route *out, sy_err *err);
     sy_status (*mix)   (void *s, sy_tape *t, const sy_route_in *in, sy_tensor *logits, sy_mix *out, sy_err *err);
     sy_status (*after) (void *s, const sy_site *at, const sy_step *st, sy_err *err);   /* after the optimiser: biases, running thresholds */
+    unsigned  (*declares)(const void *s);   /* flags that follow from the options, on top of `flags`; NULL: none */
 } sy_router_hooks;
 
 typedef struct sy_edit_hooks {          /* kind "edit": stacks on any router */
@@ -106,11 +131,13 @@ typedef struct sy_edit_hooks {          /* kind "edit": stacks on any router */
     sy_status (*before)(void *s, const sy_site *at, const sy_step *st, sy_err *err);
     sy_tensor*(*logits)(void *s, sy_tape *t, const sy_route_in *in, sy_tensor *logits);
     sy_status (*gates) (void *s, sy_tape *t, const sy_route_in *in, sy_route *io, sy_err *err);
+    unsigned  (*declares)(const void *s);   /* flags that follow from the options, on top of `flags`; NULL: none */
 } sy_edit_hooks;
 
 typedef struct sy_balance_hooks {       /* kind "balance": one loss of one layer from route and counts; returns [1] with its coefficient applied, NULL = nothing */
     int abi; unsigned flags;
     sy_tensor *(*loss)(void *s, sy_tape *t, const sy_route_in *in, sy_tensor *logits, const sy_route *r);
+    unsigned  (*declares)(const void *s);   /* flags that follow from the options, on top of `flags`; NULL: none */
 } sy_balance_hooks;
 
 typedef struct sy_expert_hooks {        /* kind "expert": what runs a packed row */
@@ -119,6 +146,7 @@ typedef struct sy_expert_hooks {        /* kind "expert": what runs a packed row
     sy_status (*params)(void *s, const sy_site *at, int E, sy_own *own, sy_err *err);
     /* Rows first[0]..first[E]-1 of x belong to the E experts in turn -> [n,D]. */
     sy_tensor*(*run)(void *s, sy_tape *t, const sy_site *at, sy_tensor *x, const int *first, int E);
+    unsigned  (*declares)(const void *s);   /* flags that follow from the options, on top of `flags`; NULL: none */
 } sy_expert_hooks;
 
 #endif
