@@ -1,0 +1,41 @@
+/* train/step.h - one training step: micro-batches forward and backward, clip, update, hooks. Knows no files.
+ *
+ * LM loss = sum over the counted tokens of the whole step / their number, whatever the micro-batches; auxiliary losses = their mean over
+ * micro-batches weighted by tokens; each is added once, here. */
+#ifndef SY_STEP_H
+#define SY_STEP_H
+
+#include "data/data.h"
+#include "model/model.h"
+#include "train/optim.h"
+
+typedef struct sy_aux { char name[48]; double value; } sy_aux;     /* a named auxiliary loss, summed over layers */
+
+typedef struct sy_step_result {
+    double  loss;                       /* nats per counted token */
+    double  grad_norm, lr;
+    int64_t tokens, counted;            /* tokens read, tokens with a label */
+    sy_aux  aux[16];
+    int     n_aux;
+    const sy_param *broken;             /* the step was skipped: this gradient was not finite (NULL with a loss that is not: see `skipped`) */
+    bool    skipped;
+} sy_step_result;
+
+typedef struct sy_stepper {             /* everything a step needs; opened by sy_stepper_open */
+    sy_model      *model;
+    sy_data       *data;
+    const sy_optim *optim;
+    sy_tape        tape;
+    sy_arena       rows;                /* the step's batches */
+    uint64_t       seed;
+    int            batch_size, micro_batch_size;    /* rows; micro 0 = the whole batch */
+    double         z_loss, label_smoothing;
+    int64_t        step, steps, updates, row;       /* next step, their number, optimiser updates done, next row of the data order */
+    uint64_t       madds;               /* multiply-adds so far */
+} sy_stepper;
+
+void      sy_stepper_close(sy_stepper *s);
+/* Runs one step and moves step and row on. A step whose loss or gradients are not finite changes no weight: it is reported as skipped. */
+sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err);
+
+#endif
