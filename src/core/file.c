@@ -1,0 +1,335 @@
+/* core/file.c - mapping, atomic writing, folders. */
+#include "core/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/alloc.h"
+
+static int real_open(const char *path, int flags, mode_t mode) { return open(path, flags | O_CLOEXEC, mode); }
+static const sy_syscalls real = { real_open, read, write, fsync, close, rename, ftruncate };
+const sy_syscalls *sy_file_calls = &real;
+
+/* One sentence for an errno, with what helps for the usual ones. */
+static sy_status io_fail(sy_err *err, const char *verb, const char *path)
+{
+    int e = errno;
+    if (e == ENOSPC || e == EDQUOT) {
+        char dir[1024];
+        struct statvfs v;
+        snprintf(dir, sizeof dir, "%s", path);
+        char *slash = strrchr(dir, '/');
+        if (slash) *slash = 0;
+        double free_mb = statvfs(slash ? dir : ".", &v) == 0 ? (double)v.f_bavail * (double)v.f_frsize / 1e6 : 0;
+        return sy_fail(err, SY_EIO, "cannot %s %s: the disk is full (%.1f MB free); free some space and run again", verb, path, free_mb);
+    }
+    if (e == EMFILE || e == ENFILE) return sy_fail(err, SY_EIO, "cannot %s %s: too many files are open (raise ulimit -n)", verb, path);
+    return sy_fail(err, e == ENOENT ? SY_ENOENT : e == EEXIST ? SY_EEXIST : SY_EIO, "cannot %s %s: %s", verb, path, strerror(e));
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------------ */
+
+static sy_status open_regular(const char *path, int *fd, size_t *size, sy_err *err)
+{
+    struct stat s;
+    if ((*fd = sy_file_calls->open(path, O_RDONLY | O_NONBLOCK, 0)) < 0) return io_fail(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
+    if (fstat(*fd, &s) != 0) {
+        sy_status st = io_fail(err, "look at", path);
+        sy_file_calls->close(*fd);
+        return st;
+    }
+    if (!S_ISREG(s.st_mode)) {
+        sy_file_calls->close(*fd);
+        return sy_fail(err, SY_EARG, "%s is %s, not a file", path, S_ISDIR(s.st_mode) ? "a folder" : S_ISFIFO(s.st_mode) ? "a pipe" : "a device or socket");
+    }
+    *size = (size_t)s.st_size;
+    return SY_OK;
+}
+
+sy_status sy_map_open(sy_map *m, const char *path, sy_err *err)
+{
+    int fd;
+    size_t size;
+    *m = (sy_map){ 0 };
+    SY_TRY(open_regular(path, &fd, &size, err));
+    void *p = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
+    sy_status st = p == MAP_FAILED ? io_fail(err, "map", path) : SY_OK;
+    sy_file_calls->close(fd);
+    if (st == SY_OK) *m = (sy_map){ p, size };
+    return st;
+}
+
+void sy_map_close(sy_map *m)
+{
+    if (m->data) munmap((void *)m->data, m->size);
+    *m = (sy_map){ 0 };
+}
+
+static _Thread_local sigjmp_buf *guard;              /* of the thread that is inside sy_map_guard */
+
+static void on_bus(int sig)
+{
+    if (guard) siglongjmp(*guard, 1);
+    signal(sig, SIG_DFL);                            /* not ours: die as without us */
+    raise(sig);
+}
+
+sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err), void *arg, sy_err *err)
+{
+    struct sigaction act = { .sa_handler = on_bus, .sa_flags = SA_NODEFER }, old;
+    sigjmp_buf here;
+    sigaction(SIGBUS, &act, &old);
+    sy_status st;
+    if (sigsetjmp(here, 1) == 0) {
+        guard = &here;
+        st = fn(arg, err);
+    } else st = sy_fail(err, SY_EIO, "%s was cut short or its disk failed while it was read; restore the file and run again", path);
+    guard = NULL;
+    sigaction(SIGBUS, &old, NULL);
+    return st;
+}
+
+sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err)
+{
+    int fd;
+    size_t size;
+    SY_TRY(open_regular(path, &fd, &size, err));
+    sy_status st = SY_OK;
+    if (size > limit) st = sy_fail(err, SY_EFORMAT, "%s has %zu bytes; at most %zu are read", path, size, limit);
+    for (size_t left = size; st == SY_OK && left; ) {
+        if (!sy_buf_reserve(out, left)) { st = sy_fail(err, SY_ENOMEM, "no memory to read %s (%zu bytes)", path, size); break; }
+        ssize_t n = sy_file_calls->read(fd, out->data + out->n, left);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) { st = io_fail(err, "read", path); break; }
+        if (n == 0) { st = sy_fail(err, SY_EIO, "%s became shorter while it was read", path); break; }
+        out->n += (size_t)n;
+        out->data[out->n] = 0;
+        left -= (size_t)n;
+    }
+    sy_file_calls->close(fd);
+    return st;
+}
+
+bool sy_file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
+bool sy_is_dir(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
+int64_t sy_file_size(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISREG(s.st_mode) ? (int64_t)s.st_size : -1; }
+
+/* --- writing ------------------------------------------------------------------------------------------------------------ */
+
+static sy_status write_all(int fd, const char *path, const char *data, size_t n, sy_err *err)
+{
+    while (n) {
+        ssize_t k = sy_file_calls->write(fd, data, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return io_fail(err, "write", path);
+        data += k;
+        n -= (size_t)k;
+    }
+    return SY_OK;
+}
+
+static sy_status sync_parent(const char *path, sy_err *err)
+{
+    char dir[1024];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash == dir) slash[1] = 0;
+    else if (slash) *slash = 0;
+    int fd = sy_file_calls->open(slash ? dir : ".", O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return io_fail(err, "open the folder of", path);
+    sy_status st = sy_file_calls->fsync(fd) != 0 && errno != EINVAL ? io_fail(err, "sync the folder of", path) : SY_OK;  /* EINVAL: a file system without it */
+    sy_file_calls->close(fd);
+    return st;
+}
+
+sy_status sy_writer_open(sy_writer *w, const char *path, sy_err *err)
+{
+    *w = (sy_writer){ .fd = -1 };
+    if (strlen(path) >= sizeof w->path) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
+    snprintf(w->path, sizeof w->path, "%s", path);
+    snprintf(w->temp, sizeof w->temp, "%s.tmp.%ld", path, (long)getpid());
+    w->fd = sy_file_calls->open(w->temp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    return w->fd < 0 ? io_fail(err, "write", w->temp) : SY_OK;
+}
+
+void sy_writer_abandon(sy_writer *w)
+{
+    if (w->fd >= 0) {
+        sy_file_calls->close(w->fd);
+        unlink(w->temp);
+    }
+    w->fd = -1;
+    sy_buf_free(&w->pending);
+}
+
+static sy_status flush(sy_writer *w, sy_err *err)
+{
+    sy_status st = write_all(w->fd, w->path, w->pending.data, w->pending.n, err);
+    w->written += w->pending.n;
+    sy_buf_clear(&w->pending);
+    return st;
+}
+
+sy_status sy_writer_put(sy_writer *w, const void *data, size_t n, sy_err *err)
+{
+    enum { BLOCK = 1 << 18 };
+    if (w->fd < 0) return sy_fail(err, SY_EIO, "%s could not be written", w->path);
+    sy_status st = SY_OK;
+    if (n >= BLOCK) {                                /* large pieces go straight through */
+        if ((st = flush(w, err)) == SY_OK) st = write_all(w->fd, w->path, data, n, err);
+        w->written += n;
+    } else {
+        sy_buf_put(&w->pending, data, n);
+        if (w->pending.failed) st = sy_fail(err, SY_ENOMEM, "no memory to write %s", w->path);
+        else if (w->pending.n >= BLOCK) st = flush(w, err);
+    }
+    if (st != SY_OK) {
+        sy_err why = err ? *err : (sy_err){ 0 };
+        uint64_t so_far = w->written;
+        sy_writer_abandon(w);
+        if (err) sy_fail(err, st, "%s (after %llu bytes); what stood there before is untouched", why.text, (unsigned long long)so_far);
+    }
+    return st;
+}
+
+sy_status sy_writer_close(sy_writer *w, sy_err *err)
+{
+    if (w->fd < 0) return sy_fail(err, SY_EIO, "%s could not be written", w->path);
+    sy_status st = flush(w, err);
+    if (st == SY_OK && sy_file_calls->fsync(w->fd) != 0) st = io_fail(err, "write", w->path);
+    if (st != SY_OK) { sy_writer_abandon(w); return st; }
+    int closed = sy_file_calls->close(w->fd);
+    w->fd = -1;
+    sy_buf_free(&w->pending);
+    if (closed != 0 || sy_file_calls->rename(w->temp, w->path) != 0) {
+        st = io_fail(err, "write", w->path);
+        unlink(w->temp);
+        return st;
+    }
+    return sync_parent(w->path, err);
+}
+
+sy_status sy_file_write(const char *path, const void *data, size_t n, sy_err *err)
+{
+    sy_writer w;
+    SY_TRY(sy_writer_open(&w, path, err));
+    sy_status st = sy_writer_put(&w, data, n, err);
+    if (st == SY_OK) st = sy_writer_close(&w, err);
+    sy_writer_abandon(&w);
+    return st;
+}
+
+sy_status sy_file_append(const char *path, const void *data, size_t n, sy_err *err)
+{
+    int fd = sy_file_calls->open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    if (fd < 0) return io_fail(err, "write", path);
+    sy_status st = write_all(fd, path, data, n, err);
+    if (sy_file_calls->close(fd) != 0 && st == SY_OK) st = io_fail(err, "write", path);
+    return st;
+}
+
+sy_status sy_file_cut(const char *path, int64_t size, sy_err *err)
+{
+    int64_t have = sy_file_size(path);
+    if (have < size) return sy_fail(err, SY_EFORMAT, "%s has %lld bytes, it must have at least %lld; it belongs to another run or was damaged", path, (long long)have, (long long)size);
+    if (have == size) return SY_OK;
+    int fd = sy_file_calls->open(path, O_WRONLY, 0);
+    if (fd < 0) return io_fail(err, "open", path);
+    sy_status st = sy_file_calls->ftruncate(fd, (off_t)size) != 0 || sy_file_calls->fsync(fd) != 0 ? io_fail(err, "cut", path) : SY_OK;
+    sy_file_calls->close(fd);
+    return st;
+}
+
+/* --- folders ------------------------------------------------------------------------------------------------------------ */
+
+sy_status sy_path(char *buf, size_t size, const char *a, const char *b, sy_err *err)
+{
+    size_t n = strlen(a);
+    const char *slash = n && a[n - 1] != '/' ? "/" : "";
+    if ((size_t)snprintf(buf, size, "%s%s%s", a, slash, b) >= size) return sy_fail(err, SY_EARG, "the path %.80s/%.80s is too long", a, b);
+    return SY_OK;
+}
+
+sy_status sy_mkdirs(const char *path, sy_err *err)
+{
+    char p[1024];
+    if (strlen(path) >= sizeof p) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
+    snprintf(p, sizeof p, "%s", path);
+    for (char *c = p + 1; ; c++) {
+        if (*c && *c != '/') continue;
+        char was = *c;
+        *c = 0;
+        if (mkdir(p, 0755) != 0 && errno != EEXIST) return io_fail(err, "make the folder", p);
+        *c = was;
+        if (!was) break;
+    }
+    return sy_is_dir(path) ? SY_OK : sy_fail(err, SY_EEXIST, "%s is there and is not a folder", path);
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n, sy_err *err)
+{
+    DIR *d = opendir(path);
+    if (!d) return io_fail(err, "read the folder", path);
+    const char **list = NULL;
+    int count = 0, room = 0;
+    sy_status st = SY_OK;
+    for (struct dirent *e; st == SY_OK && (e = readdir(d)); ) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        if (count == room) {
+            room = room ? 2 * room : 64;
+            const char **more = sy_arena_array(a, (size_t)room, sizeof *more);
+            if (more && count) memcpy(more, list, (size_t)count * sizeof *more);
+            list = more;
+        }
+        if (!list || !(list[count++] = sy_arena_strdup(a, e->d_name))) st = sy_fail(err, SY_ENOMEM, "no memory for the names in %s", path);
+    }
+    closedir(d);
+    if (st != SY_OK) return st;
+    if (count) qsort(list, (size_t)count, sizeof *list, by_text);
+    *names = list;
+    *n = count;
+    return SY_OK;
+}
+
+sy_status sy_remove_tree(const char *path, sy_err *err)
+{
+    struct stat s;
+    if (lstat(path, &s) != 0) return errno == ENOENT ? SY_OK : io_fail(err, "remove", path);
+    if (!S_ISDIR(s.st_mode)) return unlink(path) != 0 ? io_fail(err, "remove", path) : SY_OK;
+    sy_arena a = { 0 };
+    const char **names;
+    int n = 0;
+    sy_status st = sy_dir_list(path, &a, &names, &n, err);
+    for (int i = 0; i < n && st == SY_OK; i++) {
+        char child[1024];
+        st = sy_path(child, sizeof child, path, names[i], err);
+        if (st == SY_OK) st = sy_remove_tree(child, err);
+    }
+    sy_arena_free(&a);
+    if (st == SY_OK && rmdir(path) != 0) st = io_fail(err, "remove", path);
+    return st;
+}
+
+sy_status sy_dir_publish(const char *from, const char *to, sy_err *err)
+{
+    int fd = sy_file_calls->open(from, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return io_fail(err, "open the folder", from);
+    int synced = sy_file_calls->fsync(fd);
+    sy_file_calls->close(fd);
+    if (synced != 0 && errno != EINVAL) return io_fail(err, "sync", from);
+    if (sy_file_exists(to)) return sy_fail(err, SY_EEXIST, "%s is already there", to);
+    if (sy_file_calls->rename(from, to) != 0) return io_fail(err, "rename to", to);
+    return sync_parent(to, err);
+}
