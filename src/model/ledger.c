@@ -74,3 +74,31 @@ char *sy_ledger_summary(const sy_ledger *l, char *buf, size_t size)
         if (l->count[k] && k != SY_L_LOADED && k != SY_L_SAVED) at += (size_t)snprintf(buf + at, size - at, "; %d %s", l->count[k], texts[k]);
     return buf;
 }
+
+sy_status sy_ledger_write(const sy_ledger *l, const char *path, sy_err *err)
+{
+    sy_buf b = { 0 };
+    sy_json j;
+    sy_json_open(&j, &b, 1);
+    sy_json_begin(&j, '{');
+    sy_json_key(&j, "what"), sy_json_text(&j, l->what);
+    sy_json_key(&j, "where"), sy_json_text(&j, l->where);
+    sy_json_key(&j, "values"), sy_json_int(&j, (long long)l->values);
+    sy_json_key(&j, "expert_matrices"), sy_json_int(&j, l->experts);
+    for (int k = 0; k < SY_L_KINDS; k++) sy_json_key(&j, texts[k]), sy_json_int(&j, l->count[k]);
+    sy_json_key(&j, "tensors");
+    sy_json_begin(&j, '[');
+    for (int i = 0; i < l->n; i++) {
+        sy_json_begin(&j, '{');
+        sy_json_key(&j, "name"), sy_json_text(&j, l->line[i].name);
+        sy_json_key(&j, "is"), sy_json_text(&j, texts[l->line[i].kind]);
+        if (l->line[i].note) sy_json_key(&j, "note"), sy_json_text(&j, l->line[i].note);
+        sy_json_end(&j, '}');
+    }
+    sy_json_end(&j, ']');
+    sy_json_end(&j, '}');
+    sy_buf_put(&b, "\n", 1);
+    sy_status st = b.failed ? sy_fail(err, SY_ENOMEM, "no memory to write %s", path) : sy_file_write(path, b.data, b.n, err);
+    sy_buf_free(&b);
+    return st;
+}

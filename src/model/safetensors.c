@@ -205,3 +205,75 @@ const char *sy_st_meta(const sy_st *s, const char *key)
         if (!strcmp(s->meta[i], key)) return s->meta[i + 1];
     return NULL;
 }
+
+/* --- writing ------------------------------------------------------------------------------------------------------------ */
+
+static int by_alignment(const void *a, const void *b)
+{
+    const sy_st_out *x = *(const sy_st_out *const *)a, *y = *(const sy_st_out *const *)b;
+    int dx = sy_dtype_size(x->type), dy = sy_dtype_size(y->type);
+    return dx != dy ? dy - dx : strcmp(x->name, y->name);
+}
+
+static size_t out_bytes(const sy_st_out *t)
+{
+    size_t n = (size_t)sy_dtype_size(t->type);
+    for (int d = 0; d < t->nd; d++) n = sy_mul_size(n, (size_t)t->dim[d]);
+    return n;
+}
+
+static void header(sy_buf *b, const sy_st_out *const *t, int n, const char *const *meta)
+{
+    sy_json j;
+    uint64_t at = 0;
+    sy_json_open(&j, b, 0);
+    sy_json_begin(&j, '{');
+    if (meta) {
+        sy_json_key(&j, "__metadata__");
+        sy_json_begin(&j, '{');
+        for (; *meta; meta += 2) sy_json_key(&j, meta[0]), sy_json_text(&j, meta[1]);
+        sy_json_end(&j, '}');
+    }
+    for (int i = 0; i < n; i++) {
+        sy_json_key(&j, t[i]->name);
+        sy_json_begin(&j, '{');
+        sy_json_key(&j, "dtype"), sy_json_text(&j, sy_dtype_name(t[i]->type));
+        sy_json_key(&j, "shape");
+        sy_json_begin(&j, '[');
+        for (int d = 0; d < t[i]->nd; d++) sy_json_int(&j, t[i]->dim[d]);
+        sy_json_end(&j, ']');
+        sy_json_key(&j, "data_offsets");
+        sy_json_begin(&j, '[');
+        sy_json_int(&j, (long long)at);
+        sy_json_int(&j, (long long)(at += out_bytes(t[i])));
+        sy_json_end(&j, ']');
+        sy_json_end(&j, '}');
+    }
+    sy_json_end(&j, '}');
+    while (b->n % 8 && !b->failed) sy_buf_put(b, " ", 1);
+}
+
+sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_err *err)
+{
+    sy_arena a = { 0 };
+    sy_buf head = { 0 };
+    sy_writer w = { .fd = -1 };
+    const sy_st_out **order = sy_arena_array(&a, (size_t)n + 1, sizeof *order);
+    sy_status st = SY_OK;
+    if (order) {
+        for (int i = 0; i < n; i++) order[i] = &t[i];
+        qsort(order, (size_t)n, sizeof *order, by_alignment);
+        header(&head, order, n, meta);
+    }
+    uint64_t size = head.n;
+    if (!order || head.failed) st = sy_fail(err, SY_ENOMEM, "no memory for the header of %s", path);
+    if (st == SY_OK) st = sy_writer_open(&w, path, err);
+    if (st == SY_OK) st = sy_writer_put(&w, &size, 8, err);
+    if (st == SY_OK) st = sy_writer_put(&w, head.data, head.n, err);
+    for (int i = 0; i < n && st == SY_OK; i++) st = sy_writer_put(&w, order[i]->data, out_bytes(order[i]), err);
+    if (st == SY_OK) st = sy_writer_close(&w, err);
+    sy_writer_abandon(&w);
+    sy_buf_free(&head);
+    sy_arena_free(&a);
+    return st;
+}
