@@ -120,6 +120,26 @@ sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err)
     return st;
 }
 
+sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *data, size_t n, sy_err *err), void *arg, sy_err *err)
+{
+    enum { PIECE = 1 << 17 };
+    int fd;
+    size_t size;
+    SY_TRY(open_regular(path, &fd, &size, err));
+    char *piece = sy_malloc(PIECE);
+    sy_status st = piece ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to read %s", path);
+    while (st == SY_OK) {
+        ssize_t n = sy_file_calls->read(fd, piece, PIECE);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) st = io_fail(err, "read", path);
+        else if (n == 0) break;
+        else st = fn(arg, piece, (size_t)n, err);
+    }
+    sy_free(piece);
+    sy_file_calls->close(fd);
+    return st;
+}
+
 bool sy_file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 bool sy_is_dir(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
 int64_t sy_file_size(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISREG(s.st_mode) ? (int64_t)s.st_size : -1; }

@@ -34,6 +34,9 @@ sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err)
 
 /* Reads a whole regular file of at most `limit` bytes; the buffer is appended to. */
 sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err);
+/* Reads a regular file to its end and hands it on in pieces of at most 128 KiB; a status other than SY_OK from fn ends it and is
+ * returned. */
+sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *data, size_t n, sy_err *err), void *arg, sy_err *err);
 bool      sy_file_exists(const char *path);
 bool      sy_is_dir(const char *path);
 int64_t   sy_file_size(const char *path);            /* -1: no regular file */

@@ -1,0 +1,42 @@
+/* core/log.c */
+#include "core/log.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/progress.h"
+#include "core/utf8.h"
+
+char *sy_log_clean(char *text)
+{
+    for (size_t i = 0, n = strlen(text); i < n; ) {
+        uint32_t cp;
+        int len = sy_utf8_next(text + i, n - i, &cp);
+        size_t bytes = (size_t)(len > 0 ? len : -len);
+        if (len < 0 || (cp < 32 && cp != '\t') || (cp >= 127 && cp < 160)) memset(text + i, '?', bytes);
+        i += bytes;
+    }
+    return text;
+}
+
+void sy_log_line(sy_log *log, sy_log_level level, const char *fmt, ...)
+{
+    if (!log || level > log->level || (!log->fn && !log->to)) return;
+    char line[2048];
+    size_t n = 0;
+    if (level == SY_LOG_WARN && !log->fn) n = (size_t)snprintf(line, sizeof line, "warning: ");
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line + n, 2001 - n, fmt, ap);
+    va_end(ap);
+    n = strlen(line);
+    line[n -= sy_utf8_tail(line, n)] = 0;            /* a cut may split a character */
+    sy_log_clean(line);
+    if (log->fn) { log->fn(log->arg, level, line); return; }
+    line[n] = '\n';
+    if (log->bar) sy_progress_hide(log->bar);
+    fwrite(line, 1, n + 1, log->to);                 /* one call, so that lines of threads do not mix; a log that cannot be written stops nothing */
+    fflush(log->to);
+    if (log->bar) sy_progress_show(log->bar);
+}
