@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/describe.h"
+#include "core/buffer.h"
 #include "core/debug.h"
 #include "methods.h"
 #include "train/config.h"
@@ -45,7 +46,10 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (!strcmp(words[0], "config")) return config_help();
     if (!strcmp(words[0], "recipes")) return recipes_help();
     if (!strcmp(words[0], "debug")) {
-        sy_debug_help(stdout);
+        sy_buf b = { 0 };
+        sy_debug_help(&b);
+        fputs(b.failed ? "" : b.data, stdout);
+        sy_buf_free(&b);
         return SY_OK;
     }
     for (const sy_command *const *c = sy_commands; *c; c++)

@@ -44,7 +44,7 @@ sy_status sy_cli_engine(sy_cli *cli, sy_err *err)
     if (cli->threads > most) sy_warn(&cli->log, "%d threads were asked for; this machine gives %d cores, more will be slower", cli->threads, most);
     SY_TRY(sy_engine_init(&cli->eng, cli->threads, d.kernels, &sy_builtin_methods, err));
     cli->eng.log = &cli->log;
-    cli->eng.check_nan = d.check_nan;
+    cli->eng.check_nan = d.check != NULL;
     return SY_OK;
 }
 

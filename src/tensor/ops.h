@@ -55,7 +55,7 @@ sy_tensor *sy_div(sy_tape *t, sy_tensor *a, sy_tensor *b);
 sy_tensor *sy_affine(sy_tape *t, sy_tensor *x, double scale, double shift);                            /* scale x + shift */
 sy_tensor *sy_square(sy_tape *t, sy_tensor *x);
 sy_tensor *sy_exp(sy_tape *t, sy_tensor *x);
-sy_tensor *sy_log(sy_tape *t, sy_tensor *x);
+sy_tensor *sy_ln(sy_tape *t, sy_tensor *x);
 sy_tensor *sy_add_bias(sy_tape *t, sy_tensor *x /*[..,D]*/, sy_tensor *b /*[D]*/);
 sy_tensor *sy_mul_cols(sy_tape *t, sy_tensor *x /*[T,D]*/, sy_tensor *s /*[D]*/);                      /* column d times s[d] */
 sy_tensor *sy_mul_rows(sy_tape *t, sy_tensor *x /*[T,D]*/, sy_tensor *s /*[T]*/);                      /* row t times s[t] */
