@@ -7,7 +7,7 @@
 enum { MAX_LAYERS = 1024, BIG = 1 << 24 };
 
 const sy_opt sy_spec_opts[] = {
-    SY_INT (sy_spec, vocab_size, NULL, 256, 1, BIG, "token ids of the model"),
+    SY_INT (sy_spec, vocab_size, NULL, 0, 0, BIG, "token ids of the model; 0 = as many as the tokenizer has"),
     SY_INT (sy_spec, hidden_size, "n_embd", 128, 1, 1 << 20, "width D of the residual stream"),
     SY_INT (sy_spec, num_hidden_layers, "n_layer", 4, 1, MAX_LAYERS, "layers"),
     SY_INT (sy_spec, num_attention_heads, "n_head", 4, 1, 4096, "query heads"),
@@ -91,6 +91,7 @@ sy_act sy_spec_act(const sy_spec *s)
 sy_status sy_spec_check(sy_spec *s, sy_err *err)
 {
     int H = s->num_attention_heads, n = period(s->layers);
+    if (!s->vocab_size) return sy_fail(err, SY_EARG, "vocab_size is not set");
     if (!s->num_key_value_heads) s->num_key_value_heads = H;
     if (!s->head_dim) {
         if (s->hidden_size % H) return sy_fail(err, SY_ESHAPE, "hidden_size %d is not a multiple of num_attention_heads %d; choose others or give head_dim", s->hidden_size, H);
