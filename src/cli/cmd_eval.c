@@ -62,7 +62,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     SY_TRY(sy_checkpoint_find(words[0], dir, sizeof dir, err));
     sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
     if (st == SY_OK) {
-        sy_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
+        sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
         st = sy_tokenizer_load(&tok, dir, err);
     }
     sy_ledger_free(&ledger);

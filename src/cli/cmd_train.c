@@ -102,9 +102,9 @@ static void on_event(void *arg, const sy_train_event *e)
     case SY_AT_START: {
         double total, active, madds, k = sy_model_nominal_k(e->model);
         sy_spec_size(&e->model->spec, k ? k : e->model->spec.num_experts, &total, &active, &madds);
-        sy_info(&s->cli->log, "%.3g M parameters, %.3g M used by a token, %.3g MFLOP a token in training; %lld steps, %d threads, kernels %s",
+        sy_log_info(&s->cli->log, "%.3g M parameters, %.3g M used by a token, %.3g MFLOP a token in training; %lld steps, %d threads, kernels %s",
                 total / 1e6, active / 1e6, 6 * madds / 1e6, (long long)e->steps, s->cli->eng.threads, s->cli->eng.k->name);
-        if (e->step) sy_info(&s->cli->log, "resumed at step %lld", (long long)e->step);
+        if (e->step) sy_log_info(&s->cli->log, "resumed at step %lld", (long long)e->step);
         sy_progress_open(&s->bar, stderr, "train", (double)e->steps, s->cli->progress);
         s->bar.unit = "step";
         s->bar.from = (double)e->step;
@@ -116,19 +116,19 @@ static void on_event(void *arg, const sy_train_event *e)
         sy_progress_at(&s->bar, (double)e->step, text);
         break;
     case SY_AT_SKIP:
-        sy_warn(&s->cli->log, "step %lld was skipped: %s%s is not finite", (long long)e->step, e->result->broken ? "the gradient of " : "the loss", e->result->broken ? e->result->broken->name : "");
+        sy_log_warn(&s->cli->log, "step %lld was skipped: %s%s is not finite", (long long)e->step, e->result->broken ? "the gradient of " : "the loss", e->result->broken ? e->result->broken->name : "");
         break;
     case SY_AT_EVAL: {
         const sy_eval_line *all = &e->eval->line[e->eval->lines - 1];
-        sy_info(&s->cli->log, "step %lld: held-out %.4f nats/byte, %.4f nats/token", (long long)e->step, sy_eval_per_byte(all), sy_eval_per_token(all));
+        sy_log_info(&s->cli->log, "step %lld: held-out %.4f nats/byte, %.4f nats/token", (long long)e->step, sy_eval_per_byte(all), sy_eval_per_token(all));
         break;
     }
     case SY_AT_CHECKPOINT: break;
     case SY_AT_END:
         s->cli->log.bar = NULL;
         sy_progress_close(&s->bar, NULL);
-        if (e->stopped) sy_info(&s->cli->log, "stopped at step %lld of %lld; continue with --resume", (long long)e->step, (long long)e->steps);
-        else sy_info(&s->cli->log, "%lld steps in %.0f s, %.0f tokens/s; the model is in %s", (long long)e->step, e->seconds, (double)e->tokens / e->seconds, e->path);
+        if (e->stopped) sy_log_info(&s->cli->log, "stopped at step %lld of %lld; continue with --resume", (long long)e->step, (long long)e->steps);
+        else sy_log_info(&s->cli->log, "%lld steps in %.0f s, %.0f tokens/s; the model is in %s", (long long)e->step, e->seconds, (double)e->tokens / e->seconds, e->path);
         if (e->eval && !s->cli->json) sy_print_eval(stdout, e->eval);
         break;
     }

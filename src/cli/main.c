@@ -41,7 +41,7 @@ sy_status sy_cli_engine(sy_cli *cli, sy_err *err)
     sy_debug d;
     SY_TRY(sy_debug_read(&d, err));
     int most = sy_pool_default_threads();
-    if (cli->threads > most) sy_warn(&cli->log, "%d threads were asked for; this machine gives %d cores, more will be slower", cli->threads, most);
+    if (cli->threads > most) sy_log_warn(&cli->log, "%d threads were asked for; this machine gives %d cores, more will be slower", cli->threads, most);
     SY_TRY(sy_engine_init(&cli->eng, cli->threads, d.kernels, &sy_builtin_methods, err));
     cli->eng.log = &cli->log;
     cli->eng.check_nan = d.check != NULL;
