@@ -13,7 +13,17 @@
 
 enum { MAX_DEPTH = 512 };
 
-static void use_our_heap(void) { json_set_alloc_funcs(sy_malloc, sy_free); }
+/* Jansson's reader takes some failed allocations for bad syntax, so that they are noticed here. */
+static _Thread_local bool starved;
+
+static void *json_alloc(size_t n)
+{
+    void *p = sy_malloc(n);
+    starved = starved || !p;
+    return p;
+}
+
+static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sy_free); }
 
 /* Deepest nesting of brackets outside of strings. */
 static int depth_of(const char *s, size_t n)
@@ -37,8 +47,10 @@ sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *fi
     pthread_once(&once, use_our_heap);
     json_error_t e;
     if (depth_of(text, n) > MAX_DEPTH) return sy_fail(err, SY_EFORMAT, "%s: brackets are nested deeper than %d", file, MAX_DEPTH);
+    starved = false;
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (!v && json_error_code(&e) == json_error_out_of_memory) return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
+    if (!v && starved) return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
+    if (!v && !memchr(text, '\n', n)) return sy_fail(err, SY_EFORMAT, "%s: column %d: %s", file, e.column, e.text);     /* a line of a larger file */
     if (!v) return sy_fail(err, SY_EFORMAT, "%s: line %d, column %d: %s", file, e.line, e.column, e.text);
     *out = v;
     return SY_OK;
