@@ -22,8 +22,7 @@
 
 #include "core/option.h"
 #include "model/model.h"                /* sy_batch, sy_segment */
-
-typedef struct sy_tokenizer sy_tokenizer;       /* model/tokenizer.h */
+#include "model/tokenizer.h"
 
 typedef struct sy_data_options {        /* all of it decides the data order and belongs into the resolved config */
     int    seq_len;                     /* most tokens of a row, and of a piece of a document */
@@ -88,8 +87,8 @@ sy_status sy_eval_start(sy_eval *it, const sy_data *d, int domain, int rows, sy_
 /* *more = false and an untouched batch at the end. nats per byte = sum of losses / bytes, per token = / tokens, once all is read. */
 sy_status sy_eval_next(sy_eval *it, sy_arena *a, sy_batch *batch, bool *more, sy_err *err);
 
-/* The bytes of every document of `specs`, for training a tokenizer: the first `share` (0..1] of each domain's bytes. fn's text is
- * borrowed during the call; a status other than SY_OK ends the walk and comes back. */
+/* The bytes of every document of `specs`, for training a tokenizer: the first `share` (0..1] of each domain's bytes, long documents in
+ * blocks of up to 4 MiB. fn's text is borrowed during the call; a status other than SY_OK ends the walk and comes back. */
 sy_status sy_text_each(const char *const *specs, int n, const sy_data_options *opt, double share,
                        sy_status (*fn)(void *arg, const char *domain, const char *text, size_t bytes, sy_err *err), void *arg, sy_err *err);
 
