@@ -1,0 +1,156 @@
+/* infer/generate.c - the loop from id to id, and the text that may already be shown. */
+#include "infer/generate.h"
+
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/utf8.h"
+
+const sy_opt sy_generate_opts[] = {
+    SY_INT (sy_generate_options, max_new_tokens, "n_predict", 200, 0, 1 << 24, "tokens to make"),
+    SY_BOOL(sy_generate_options, ignore_eos, NULL, false, "go on behind the end-of-document token"),
+    SY_OPTS(sy_generate_options, sample, sy_sample_opts),
+    { 0 }
+};
+
+sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *tok, int room, sy_err *err)
+{
+    *g = (sy_generator){ .model = m, .tok = tok, .room = room };
+    if (room < 1 || room > m->spec.max_position_embeddings)
+        return sy_fail(err, SY_EARG, "a context of %d positions; this model takes 1 .. %d", room, m->spec.max_position_embeddings);
+    sy_tape_init(&g->tape, m->eng, false);
+    g->id = sy_malloc((size_t)room * sizeof *g->id);
+    g->routes = sy_calloc((size_t)m->n_sparse + 1, sizeof(sy_route *));
+    sy_status st = g->id && g->routes ? sy_kv_open(&g->kv, &m->spec, room, err) : sy_fail(err, SY_ENOMEM, "no memory for a context of %d positions", room);
+    if (st == SY_OK) st = sy_sampler_open(&g->sampler, m->spec.vocab_size, err);
+    if (st != SY_OK) sy_generator_close(g);
+    return st;
+}
+
+void sy_generator_close(sy_generator *g)
+{
+    sy_tape_free(&g->tape);
+    sy_kv_close(&g->kv);
+    sy_sampler_close(&g->sampler);
+    sy_free(g->id);
+    sy_free(g->routes);
+    *g = (sy_generator){ 0 };
+}
+
+void sy_generator_rewind(sy_generator *g, int n)
+{
+    if (n >= g->n) return;
+    g->n = g->kv.n = n;
+    g->logits = NULL;
+    sy_sampler_forget(&g->sampler);
+    sy_sampler_saw(&g->sampler, g->id, n);
+}
+
+sy_status sy_generator_feed(sy_generator *g, const int *id, int n, const sy_override *over, sy_err *err)
+{
+    if (n < 1) return sy_fail(err, SY_EARG, "an empty prompt; give at least one token");
+    if (n > g->room - g->n) return sy_fail(err, SY_ESHAPE, "the context of %d positions is full: %d are used, %d more were given", g->room, g->n, n);
+    sy_tape *t = &g->tape;
+    sy_tape_reset(t);
+    g->logits = NULL;
+    int *pos = sy_tape_alloc(t, (size_t)n, sizeof *pos), *seq = sy_tape_alloc(t, (size_t)n, sizeof *seq);
+    SY_TRY(sy_tape_status(t, err));
+    for (int i = 0; i < n; i++) {
+        pos[i] = g->n + i;
+        g->id[g->n + i] = id[i];
+    }
+    sy_kv *kv[1] = { &g->kv };
+    sy_segment seg = { .row = 0, .n = n, .pos0 = g->n };
+    uint64_t no = 0;
+    sy_batch b = { .T = n, .n_seg = 1, .id = id, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
+    sy_run run = { .mode = SY_SERVE, .kv = kv, .over = over, .routes = g->routes };
+    int last = n - 1;
+    sy_tensor *h = sy_model_hidden(g->model, t, &b, &run);
+    sy_tensor *logits = sy_model_logits(g->model, t, h, &last, 1);
+    SY_TRY(sy_tape_status(t, err));
+    g->n += n;
+    g->logits = logits->x;
+    sy_sampler_saw(&g->sampler, id, n);
+    return SY_OK;
+}
+
+/* Text that has been decoded and not yet been shown. */
+typedef struct pending { sy_generation *x; sy_buf *out; sy_buf text; } pending;
+
+/* Where the first stop string begins in the pending text, or how much of the text's end might be the beginning of one. */
+static bool find_stop(const pending *p, size_t *at, size_t *hold)
+{
+    bool found = false;
+    *hold = 0;
+    for (int i = 0; i < p->x->n_stop; i++) {
+        const char *s = p->x->stop[i];
+        size_t n = strlen(s);
+        char *hit = n && p->text.n ? memmem(p->text.data, p->text.n, s, n) : NULL;
+        if (hit && (!found || (size_t)(hit - p->text.data) < *at)) {
+            *at = (size_t)(hit - p->text.data);
+            found = true;
+        }
+        for (size_t k = n < p->text.n + 1 ? n - (n > 0) : p->text.n; k > *hold; k--)
+            if (!memcmp(p->text.data + p->text.n - k, s, k)) { *hold = k; break; }
+    }
+    return found;
+}
+
+/* Shows n bytes of the pending text. False: the receiver wants no more. */
+static bool show(pending *p, size_t n)
+{
+    bool more = !n || !p->x->text || p->x->text(p->x->arg, p->text.data, n);
+    if (p->out) sy_buf_put(p->out, p->text.data, n);
+    memmove(p->text.data, p->text.data + n, p->text.n - n);
+    p->text.n -= n;
+    p->text.data[p->text.n] = 0;
+    return more;
+}
+
+static sy_status take(pending *p, const sy_tokenizer *tok, int id, sy_err *err)
+{
+    size_t at = 0, hold;
+    SY_TRY(sy_tokenizer_decode(tok, &id, 1, &p->text, err));
+    if (!p->text.n) return SY_OK;
+    if (find_stop(p, &at, &hold)) {
+        show(p, at);
+        p->text.n = 0;
+        p->x->ended = SY_STOP_TEXT;
+        return SY_OK;
+    }
+    size_t tail = sy_utf8_tail(p->text.data, p->text.n);
+    if (tail > hold) hold = tail;
+    if (!show(p, p->text.n - hold)) p->x->ended = SY_STOP_ASKED;
+    return SY_OK;
+}
+
+static sy_status loop(sy_generator *g, const sy_generate_options *o, pending *p, sy_err *err)
+{
+    sy_generation *x = p->x;
+    int eos = g->tok && !o->ignore_eos ? sy_tokenizer_eot(g->tok) : -1;
+    for (x->tokens = 0; x->ended == SY_STOP_NONE; ) {
+        int id = 0;
+        if (x->tokens == o->max_new_tokens) { x->ended = SY_STOP_LENGTH; break; }
+        SY_TRY(sy_sample(&g->sampler, &o->sample, g->logits, g->n, &id, err));
+        x->tokens++;
+        if (x->token && !x->token(x->arg, g, id)) x->ended = SY_STOP_ASKED;
+        if (id == eos) { x->ended = SY_STOP_EOS; break; }
+        if (g->tok) SY_TRY(take(p, g->tok, id, err));
+        if (x->ended != SY_STOP_NONE) break;
+        if (g->n == g->room) { x->ended = SY_STOP_FULL; break; }
+        SY_TRY(sy_generator_feed(g, &id, 1, x->over, err));
+    }
+    if (p->text.n) show(p, p->text.n);               /* an incomplete character or stop string is all there will be */
+    return p->text.failed || (p->out && p->out->failed) ? sy_fail(err, SY_ENOMEM, "no memory for the text") : SY_OK;
+}
+
+sy_status sy_generate(sy_generator *g, const sy_generate_options *o, sy_generation *x, sy_buf *out, sy_err *err)
+{
+    pending p = { .x = x, .out = out };
+    x->ended = SY_STOP_NONE;
+    if (!g->logits) return sy_fail(err, SY_EARG, "nothing was read yet; give a prompt of at least one token");
+    sy_buf_reserve(&p.text, 256);                    /* so that a token's text allocates nothing later */
+    sy_status st = loop(g, o, &p, err);
+    sy_buf_free(&p.text);
+    return st;
+}
