@@ -33,7 +33,7 @@ void      sy_generator_rewind(sy_generator *g, int n);
 /* Reads ids (the prompt, or the last sampled id); then g->logits stand for what follows. `over` may be NULL. SY_ESHAPE when the context is full. */
 sy_status sy_generator_feed(sy_generator *g, const int *id, int n, const sy_override *over, sy_err *err);
 
-typedef enum { SY_STOP_NONE, SY_STOP_EOS, SY_STOP_TEXT, SY_STOP_LENGTH, SY_STOP_FULL, SY_STOP_ASKED } sy_stop;
+typedef enum { SY_STOP_NONE, SY_STOP_EOS, SY_STOP_TEXT, SY_STOP_LENGTH, SY_STOP_FULL, SY_STOP_ASKED } sy_ending;
 
 typedef struct sy_generation {          /* zeroed, then filled by the caller */
     const char *const *stop; int n_stop;            /* stop strings */
@@ -43,7 +43,7 @@ typedef struct sy_generation {          /* zeroed, then filled by the caller */
     bool (*token)(void *arg, const sy_generator *g, int id);
     void *arg;
     const sy_override *over;
-    sy_stop ended;                      /* out: why */
+    sy_ending ended;                     /* out: why */
     int     tokens;                     /* out: how many were made */
 } sy_generation;
 
