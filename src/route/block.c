@@ -1,6 +1,7 @@
 /* route/block.c - the sparse block: made from texts, run, and its counts. */
 #include "route/block.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -143,7 +144,7 @@ static sy_status check_spec(const sy_block_spec *s, sy_err *err)
     if (s->Z && !s->zero) return sy_fail(err, SY_EARG, "%d zero-cost experts, but no kind is given for them (null, identity, constant)", s->Z);
     if (!s->Z && s->zero) return sy_fail(err, SY_EARG, "zero-cost experts are of kind %s, but there are 0 of them", s->zero);
     if (s->shared_gate && !s->shared_F) return sy_fail(err, SY_EARG, "a shared expert gate without a shared expert: its width is 0");
-    if (!(s->routed_scale != 0)) return sy_fail(err, SY_EARG, "weights times a routed scale of %g would silence the experts; 1 leaves them as they are", s->routed_scale);
+    if (!(fabs(s->routed_scale) > 0)) return sy_fail(err, SY_EARG, "weights times a routed scale of %g would silence the experts; 1 leaves them as they are", s->routed_scale);
     if (s->n_edit > SY_MAX_TERMS || s->n_balance > SY_MAX_TERMS)
         return sy_fail(err, SY_EARG, "%d edits and %d balance terms: at most %d of each", s->n_edit, s->n_balance, SY_MAX_TERMS);
     return SY_OK;
@@ -160,6 +161,7 @@ sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *s
     b->site.F = spec->F;
     b->site.E = spec->E;
     b->site.Z = spec->Z;
+    b->site.loaded |= !params->fresh;                        /* a checkpoint brings the weights, so a trained model's config is obeyed */
     b->routed_scale = spec->routed_scale;
     struct maker k = { .b = b, .spec = spec, .methods = methods, .err = err };
     k.own = (sy_own){ .params = params, .shared = "model.router", .seed = seed, .err = err };
