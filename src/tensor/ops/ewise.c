@@ -126,9 +126,9 @@ static void log_back(const sy_span *s, size_t at, size_t n)
 }
 static void log_f(sy_node *n) { sy__values_f(n, 10, log_values); }
 static void log_b(sy_node *n) { sy__values_b(n, 2, log_back); }
-static sy_tensor *log_sample(sy_tape *t, int variant) { return variant ? NULL : sy_log(t, sy_sample_leaf(t, 0.5, 3, SY_DIM(3, 5))); }
+static sy_tensor *log_sample(sy_tape *t, int variant) { return variant ? NULL : sy_ln(t, sy_sample_leaf(t, 0.5, 3, SY_DIM(3, 5))); }
 const sy_op sy_op_log = { "log", log_f, log_b, NULL, log_sample };
-sy_tensor *sy_log(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_log, x, NULL, 0); }
+sy_tensor *sy_ln(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_log, x, NULL, 0); }
 
 /* ---- x c, c constant ---- */
 
