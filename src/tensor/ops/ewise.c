@@ -119,16 +119,16 @@ static sy_tensor *exp_sample(sy_tape *t, int variant) { return variant ? NULL : 
 const sy_op sy_op_exp = { "exp", exp_f, exp_b, NULL, exp_sample };
 sy_tensor *sy_exp(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_exp, x, NULL, 0); }
 
-static void log_values(const sy_span *s, size_t at, size_t n) { for (size_t i = at; i < at + n; i++) s->y[i] = (sy_real)log((double)s->a[i]); }
-static void log_back(const sy_span *s, size_t at, size_t n)
+static void ln_values(const sy_span *s, size_t at, size_t n) { for (size_t i = at; i < at + n; i++) s->y[i] = (sy_real)log((double)s->a[i]); }
+static void ln_back(const sy_span *s, size_t at, size_t n)
 {
     if (s->da) for (size_t i = at; i < at + n; i++) s->da[i] += s->dy[i] / s->a[i];
 }
-static void log_f(sy_node *n) { sy__values_f(n, 10, log_values); }
-static void log_b(sy_node *n) { sy__values_b(n, 2, log_back); }
-static sy_tensor *log_sample(sy_tape *t, int variant) { return variant ? NULL : sy_ln(t, sy_sample_leaf(t, 0.5, 3, SY_DIM(3, 5))); }
-const sy_op sy_op_log = { "log", log_f, log_b, NULL, log_sample };
-sy_tensor *sy_ln(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_log, x, NULL, 0); }
+static void ln_f(sy_node *n) { sy__values_f(n, 10, ln_values); }
+static void ln_b(sy_node *n) { sy__values_b(n, 2, ln_back); }
+static sy_tensor *ln_sample(sy_tape *t, int variant) { return variant ? NULL : sy_ln(t, sy_sample_leaf(t, 0.5, 3, SY_DIM(3, 5))); }
+const sy_op sy_op_ln = { "ln", ln_f, ln_b, NULL, ln_sample };
+sy_tensor *sy_ln(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_ln, x, NULL, 0); }
 
 /* ---- x c, c constant ---- */
 

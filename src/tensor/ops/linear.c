@@ -131,3 +131,46 @@ sy_tensor *sy_grouped(sy_tape *t, sy_tensor *x, sy_weight *w, const int *first)
     n->out = sy_new(t, SY_DIM(sy_rows(x), w->dim[1]));
     return sy_apply(n);
 }
+
+/* ---- both operands on the tape: C = A B^T;  dA += dC B,  dB += dC^T A ---- */
+
+static void matmul_nt_f(sy_node *n)
+{
+    const sy_tensor *a = n->in[0], *b = n->in[1];
+    size_t K = (size_t)sy_cols(a);
+    sy_gemm_job j = { .M = sy_rows(a), .N = sy_rows(b), .K = (int)K, .A = a->x, .ars = K, .aks = 1, .B = b->x, .bks = K, .rows = true, .C = n->out->x, .ldc = (size_t)sy_rows(b) };
+    run(n, &j, 1);
+}
+
+static void matmul_nt_b(sy_node *n)
+{
+    const sy_tensor *a = n->in[0], *b = n->in[1];
+    int M = sy_rows(a), N = sy_rows(b), K = sy_cols(a);
+    size_t ld = (size_t)K, ldc = (size_t)N;
+    const sy_real *dc = n->out->dx;
+    sy_real *da = sy_grad(n, 0), *db = sy_grad(n, 1);
+    if (n->tape->status != SY_OK) return;
+    sy_gemm_job ja = { .M = M, .N = K, .K = N, .A = dc, .ars = ldc, .aks = 1, .B = b->x, .bks = ld, .acc = true, .C = da, .ldc = ld };
+    sy_gemm_job jb = { .M = N, .N = K, .K = M, .A = dc, .ars = 1, .aks = ldc, .B = a->x, .bks = ld, .acc = true, .C = db, .ldc = ld };
+    if (da) run(n, &ja, 1);                          /* one after the other: a and b may be one tensor */
+    if (db) run(n, &jb, 1);
+}
+
+static sy_tensor *matmul_nt_sample(sy_tape *t, int variant)
+{
+    if (variant > 1) return NULL;
+    sy_tensor *a = sy_sample_leaf(t, -1, 1, SY_DIM(5, 7));
+    return sy_matmul_nt(t, a, variant ? a : sy_sample_leaf(t, -1, 1, SY_DIM(4, 7)));
+}
+
+const sy_op sy_op_matmul_nt = { "matmul_nt", matmul_nt_f, matmul_nt_b, NULL, matmul_nt_sample };
+
+sy_tensor *sy_matmul_nt(sy_tape *t, sy_tensor *a, sy_tensor *b)
+{
+    if (t->status != SY_OK) return &t->empty;
+    if (!a->x || !b->x || sy_cols(a) != sy_cols(b)) return sy_tape_fail(t, SY_ESHAPE, "matmul_nt: the operands have %d and %d columns of real values", a->x ? sy_cols(a) : 0, b->x ? sy_cols(b) : 0);
+    sy_node *n = sy_node_new(t, &sy_op_matmul_nt, SY_IN(a, b), SY_NOW);
+    if (!n) return &t->empty;
+    n->out = sy_new(t, SY_DIM(sy_rows(a), sy_rows(b)));
+    return sy_apply(n);
+}

@@ -1,0 +1,358 @@
+/* tensor/ops/attention.c - blocked attention with an online softmax (Milakov and Gimelshein, arXiv:1805.02867; the blocking:
+ * Dao et al., arXiv:2205.14135), grouped KV heads (Ainslie et al., arXiv:2305.13245), sliding windows, packed documents.
+ *
+ * The order of one query row depends on its position in its segment and on nothing else, so training, prefill and decode give
+ * the same bits. Keys go in blocks of 64 counted from the start of the segment; four blocks are a chunk with its own running maximum
+ * m, sum l and output O; chunks merge in order. A block that a query cannot see does not touch it; in a block that it sees in
+ * part, the hidden keys enter with weight zero, which changes no finite sum (the sign of a zero is settled at the end).
+ *
+ *   forward   S = Q K^T;  m' = max(m, scale max S);  P = exp(scale S - m');  a = exp(m - m');  l = a l + sum P;  O = a O + P V
+ *             out = O / l;  lse = m + log l, kept for backward
+ *   backward  D = rowsum(dO O);  P = exp(scale S - lse);  dV += P^T dO;  dS = scale P (dO V^T - D);  dQ += dS K;  dK += dS^T Q
+ *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries. */
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "tensor/ops/span.h"
+
+enum { BLOCK = 64, CHUNK = 4, FEW_ROWS = 8 };       /* keys of a block, blocks of a chunk; below FEW_ROWS packing keys does not pay */
+
+struct attn { sy_attn a; const sy_segment *seg; int n_seg; };
+
+/* Where keys or values of one segment and KV head lie: position p at x + p * stride. */
+struct keys { const sy_real *x; size_t stride; };
+
+static struct keys keys_of(const sy_node *n, const sy_segment *s, int kv, bool values)
+{
+    const struct attn *a = n->arg;
+    const sy_real *cache = values ? s->v : s->k;
+    size_t hd = (size_t)a->a.head_dim, wide = (size_t)a->a.n_kv_heads * hd;
+    if (cache) return (struct keys){ cache + (size_t)kv * s->head_stride, s->stride };
+    return (struct keys){ n->in[values ? 2 : 1]->x + (size_t)s->row * wide + (size_t)kv * hd, wide };
+}
+
+/* The keys lo .. hi-1 that a query at position p of a segment with `keys` keys sees within k0 .. k1-1. */
+static void visible(const sy_attn *a, int p, int k0, int k1, int *lo, int *hi)
+{
+    *lo = k0;
+    *hi = k1;
+    if (a->causal && *hi > p + 1) *hi = p + 1;
+    if (a->window && *lo < p - a->window + 1) *lo = p - a->window + 1;
+    if (*hi < *lo) *hi = *lo;
+}
+
+/* First key that a query at position p sees. */
+static int first_seen(const sy_attn *a, int p) { return a->window && p >= a->window ? p - a->window + 1 : 0; }
+
+static size_t wide(const sy_kernels *k, int hd) { return (size_t)((BLOCK + k->nr - 1) / k->nr * k->nr) * (size_t)hd; }   /* panels of a block */
+
+static uint64_t pairs(const struct attn *a)         /* (query, key) pairs that meet */
+{
+    uint64_t n = 0;
+    for (int i = 0; i < a->n_seg; i++)
+        for (int q = 0; q < a->seg[i].n; q++) {
+            int p = a->seg[i].pos0 + q, all = a->seg[i].pos0 + a->seg[i].n;
+            n += (uint64_t)((a->a.causal ? p + 1 : all) - first_seen(&a->a, p));
+        }
+    return n;
+}
+
+/* ---- forward ---- */
+
+/* One task: up to 64 queries of a segment times the query heads of one KV head, stacked as rows (head by head). */
+struct tile {
+    const sy_kernels *k;
+    const sy_attn *a;
+    int p0, n, rows;                    /* position of the first query, queries, rows = queries times heads */
+    sy_real *q, *s, *o, *out, *panels;  /* [rows,hd], [rows,64], [rows,hd] of the chunk, [rows,hd] merged, keys of a block */
+    sy_real *m, *l, *top, *sum;         /* [rows] of the chunk, [rows] merged */
+};
+
+static size_t tile_values(const sy_kernels *k, int rows, int hd)
+{
+    return (size_t)rows * (3 * (size_t)hd + BLOCK + 4) + wide(k, hd) + 16 * 8;
+}
+
+static sy_real *take(sy_real **at, size_t n)        /* n values on a border of 64 bytes (of 16 values) */
+{
+    sy_real *p = *at;
+    *at += (n + 15) / 16 * 16;
+    return p;
+}
+
+static void tile_open(struct tile *t, sy_real *room)
+{
+    size_t rows = (size_t)t->rows, hd = (size_t)t->a->head_dim;
+    t->q = take(&room, rows * hd);
+    t->o = take(&room, rows * hd);
+    t->out = take(&room, rows * hd);
+    t->s = take(&room, rows * BLOCK);
+    t->m = take(&room, rows);
+    t->l = take(&room, rows);
+    t->top = take(&room, rows);
+    t->sum = take(&room, rows);
+    t->panels = room;
+}
+
+/* Meets keys k0 .. k1-1, one block. first: of its chunk. */
+static void meet(struct tile *t, struct keys K, struct keys V, int k0, int k1, bool first)
+{
+    int hd = t->a->head_dim, n = k1 - k0;
+    const sy_real *k = K.x + (size_t)k0 * K.stride;
+    if (t->rows > FEW_ROWS) {
+        t->k->pack(n, hd, k, K.stride, t->panels);
+        t->k->gemm_panels(t->rows, n, hd, t->q, (size_t)hd, t->panels, t->s, BLOCK, false);
+    } else t->k->gemm_rows(t->rows, n, hd, t->q, (size_t)hd, k, K.stride, t->s, BLOCK, false);
+    for (int r = 0; r < t->rows; r++) {
+        int lo, hi;
+        sy_real *s = t->s + (size_t)r * BLOCK;
+        visible(t->a, t->p0 + r % t->n, k0, k1, &lo, &hi);
+        sy_real a = t->k->attn_row(hi - lo, (sy_real)t->a->scale, s + (lo - k0), &t->m[r], &t->l[r]);
+        for (int i = 0; i < lo - k0; i++) s[i] = 0;
+        for (int i = hi - k0; i < n; i++) s[i] = 0;
+        if (!first && a != 1) t->k->scale((size_t)hd, a, t->o + (size_t)r * (size_t)hd, t->o + (size_t)r * (size_t)hd);
+    }
+    t->k->gemm(t->rows, hd, n, t->s, BLOCK, 1, V.x + (size_t)k0 * V.stride, V.stride, t->o, (size_t)hd, !first);
+}
+
+/* Adds a chunk's (m, l, O) to what is merged; a row that saw nothing of the chunk stays as it is. */
+static void merge(struct tile *t)
+{
+    size_t hd = (size_t)t->a->head_dim;
+    for (int r = 0; r < t->rows; r++) {
+        sy_real *o = t->o + (size_t)r * hd, *out = t->out + (size_t)r * hd, m = t->m[r];
+        if (m == -(sy_real)INFINITY) continue;
+        if (t->top[r] == -(sy_real)INFINITY) {
+            memcpy(out, o, hd * sizeof *out);
+            t->top[r] = m;
+            t->sum[r] = t->l[r];
+            continue;
+        }
+        sy_real top = m > t->top[r] || m != m ? m : t->top[r], e[2] = { t->top[r] - top, m - top };
+        t->k->exp(2, e, e);
+        t->k->scale(hd, e[0], out, out);
+        t->k->axpy(hd, e[1], o, out);
+        t->sum[r] = e[0] * t->sum[r] + e[1] * t->l[r];
+        t->top[r] = top;
+    }
+}
+
+struct fwd { sy_node *n; sy_real *room; size_t each; int tile; };   /* room: `each` values a worker; tile: most queries of a task */
+
+static void tile_run(const struct fwd *f, const sy_segment *seg, int kv, int q0, int worker)
+{
+    const struct attn *a = f->n->arg;
+    const sy_kernels *k = f->n->tape->eng->k;
+    int H = a->a.n_heads, hd = a->a.head_dim, g = H / a->a.n_kv_heads, nq = seg->n - q0 < f->tile ? seg->n - q0 : f->tile, T = sy_rows(f->n->out);
+    size_t ld = (size_t)H * (size_t)hd, D = (size_t)hd;
+    struct tile t = { .k = k, .a = &a->a, .p0 = seg->pos0 + q0, .n = nq, .rows = nq * g };
+    tile_open(&t, f->room + (size_t)worker * f->each);
+    struct keys K = keys_of(f->n, seg, kv, false), V = keys_of(f->n, seg, kv, true);
+    for (int r = 0; r < t.rows; r++) {
+        memcpy(t.q + (size_t)r * D, f->n->in[0]->x + (size_t)(seg->row + q0 + r % nq) * ld + (size_t)(kv * g + r / nq) * D, D * sizeof *t.q);
+        t.top[r] = -(sy_real)INFINITY;
+        t.sum[r] = 0;
+    }
+    int end = a->a.causal ? t.p0 + nq : seg->pos0 + seg->n, from = first_seen(&a->a, t.p0) / BLOCK;
+    for (int b = from; b * BLOCK < end; b++) {
+        bool first = b == from || b % CHUNK == 0, last = b % CHUNK == CHUNK - 1 || (b + 1) * BLOCK >= end;
+        if (first) for (int r = 0; r < t.rows; r++) { t.m[r] = -(sy_real)INFINITY; t.l[r] = 0; }
+        meet(&t, K, V, b * BLOCK, (b + 1) * BLOCK < end ? (b + 1) * BLOCK : end, first);
+        if (last) merge(&t);
+    }
+    sy_real *lse = f->n->aux;
+    for (int r = 0; r < t.rows; r++) {
+        size_t row = (size_t)(seg->row + q0 + r % nq), h = (size_t)(kv * g + r / nq);
+        sy_real *out = f->n->out->x + row * ld + h * D;
+        bool none = t.top[r] == -(sy_real)INFINITY;
+        if (none) memset(out, 0, D * sizeof *out);
+        else k->scale(D, 1 / t.sum[r], t.out + (size_t)r * D, out);
+        for (int i = 0; i < hd; i++) out[i] += 0;       /* -0 becomes 0: keys of weight zero may have settled its sign or not */
+        if (lse) lse[h * (size_t)T + row] = none ? t.top[r] : t.top[r] + (sy_real)log((double)t.sum[r]);
+    }
+}
+
+static void fwd_task(void *arg, int task, int worker)
+{
+    const struct fwd *f = arg;
+    const struct attn *a = f->n->arg;
+    for (const sy_segment *s = a->seg;; s++) {
+        int blocks = (s->n + f->tile - 1) / f->tile, tasks = blocks * a->a.n_kv_heads;
+        if (task >= tasks) { task -= tasks; continue; }
+        tile_run(f, s, task % a->a.n_kv_heads, (blocks - 1 - task / a->a.n_kv_heads) * f->tile, worker);   /* late queries see most: first */
+        return;
+    }
+}
+
+/* Runs tasks over the pool, or here when all of them are little work. */
+static void run_tasks(sy_engine *e, int tasks, uint64_t madds, void (*fn)(void *, int, int), void *arg)
+{
+    enum { SMALL = 1 << 19 };                           /* about 20 us */
+    if (madds < SMALL) for (int i = 0; i < tasks; i++) fn(arg, i, 0);
+    else sy_pool_run(e->pool, tasks, fn, arg);
+}
+
+static void attention_f(sy_node *n)
+{
+    const struct attn *a = n->arg;
+    sy_tape *t = n->tape;
+    const sy_kernels *k = t->eng->k;
+    size_t T = (size_t)sy_rows(n->out), ld = (size_t)sy_cols(n->out);
+    int longest = 1, tasks = 0, covered = 0;
+    for (int i = 0; i < a->n_seg; i++) {
+        const sy_segment *s = &a->seg[i];
+        memset(n->out->x + (size_t)covered * ld, 0, (size_t)(s->row - covered) * ld * sizeof(sy_real));    /* rows of no segment */
+        covered = s->row + s->n;
+        if (s->n > longest) longest = s->n;
+    }
+    memset(n->out->x + (size_t)covered * ld, 0, (T - (size_t)covered) * ld * sizeof(sy_real));
+    struct fwd f = { .n = n, .tile = longest < BLOCK ? longest : BLOCK };
+    for (int i = 0; i < a->n_seg; i++) tasks += (a->seg[i].n + f.tile - 1) / f.tile * a->a.n_kv_heads;
+    if (t->record) {
+        n->aux = sy_tape_alloc(t, T * (size_t)a->a.n_heads, sizeof(sy_real));
+        if (!n->aux) return;
+    }
+    uint64_t madds = 2 * pairs(a) * ld;
+    t->madds += madds;
+    sy_mark mark = sy_arena_mark(&t->arena);
+    f.each = (tile_values(k, f.tile * (a->a.n_heads / a->a.n_kv_heads), a->a.head_dim) + 15) / 16 * 16;
+    f.room = sy_arena_alloc(&t->arena, sy_mul_size(sy_mul_size((size_t)t->eng->threads, f.each), sizeof *f.room));
+    if (!f.room) { sy_tape_fail(t, SY_ENOMEM, "attention: no memory for %zu values of scratch a thread", f.each); return; }
+    run_tasks(t->eng, tasks, madds, fwd_task, &f);
+    sy_arena_release(&t->arena, mark);
+}
+
+/* ---- backward ---- */
+
+struct bwd { sy_node *n; sy_real *dq, *dk, *dv, *dot, *room; size_t each; };   /* dot [H,T] = rowsum(dO O); a gradient may be NULL */
+
+/* One block of queries q0 .. q0+nq-1 of head h against keys k0 .. k0+nk-1, whose panels are packed. */
+static void back_block(const struct bwd *b, const sy_segment *seg, int h, int q0, int nq, int k0, int nk, const sy_real *kp, const sy_real *vp, sy_real *P, sy_real *dS)
+{
+    const struct attn *a = b->n->arg;
+    const sy_kernels *k = b->n->tape->eng->k;
+    int hd = a->a.head_dim, kv = h / (a->a.n_heads / a->a.n_kv_heads), T = sy_rows(b->n->out);
+    size_t ld = (size_t)a->a.n_heads * (size_t)hd, ldk = (size_t)a->a.n_kv_heads * (size_t)hd;
+    size_t q = (size_t)(seg->row + q0) * ld + (size_t)h * (size_t)hd, kk = (size_t)(seg->row + k0) * ldk + (size_t)kv * (size_t)hd;
+    const sy_real *Q = b->n->in[0]->x + q, *dO = b->n->out->dx + q, *K = b->n->in[1]->x + kk;
+    const sy_real *lse = (const sy_real *)b->n->aux + (size_t)h * (size_t)T + seg->row + q0, *dot = b->dot + (size_t)h * (size_t)T + seg->row + q0;
+    k->gemm_panels(nq, nk, hd, Q, ld, kp, P, BLOCK, false);
+    for (int i = 0; i < nq; i++) {
+        int lo, hi;
+        sy_real *p = P + (size_t)i * BLOCK, m = lse[i], l = 0;
+        visible(&a->a, q0 + i, k0, k0 + nk, &lo, &hi);
+        if (m == -(sy_real)INFINITY) hi = lo;           /* a row without a key */
+        k->attn_row(hi - lo, (sy_real)a->a.scale, p + (lo - k0), &m, &l);      /* lse is above every score: p = exp(scale s - lse) */
+        for (int j = 0; j < lo - k0; j++) p[j] = 0;
+        for (int j = hi - k0; j < nk; j++) p[j] = 0;
+    }
+    if (b->dv) k->gemm(nk, hd, nq, P, 1, BLOCK, dO, ld, b->dv + kk, ldk, true);
+    if (!b->dq && !b->dk) return;
+    k->gemm_panels(nq, nk, hd, dO, ld, vp, dS, BLOCK, false);
+    for (int i = 0; i < nq; i++)
+        for (int j = i * BLOCK; j < i * BLOCK + nk; j++) dS[j] = P[j] * (dS[j] - dot[i]) * (sy_real)a->a.scale;
+    if (b->dq) k->gemm(nq, hd, nk, dS, BLOCK, 1, K, ldk, b->dq + q, ld, true);
+    if (b->dk) k->gemm(nk, hd, nq, dS, 1, BLOCK, Q, ld, b->dk + kk, ldk, true);
+}
+
+static void bwd_task(void *arg, int task, int worker)
+{
+    const struct bwd *b = arg;
+    const struct attn *a = b->n->arg;
+    const sy_kernels *k = b->n->tape->eng->k;
+    const sy_segment *seg = &a->seg[task / a->a.n_kv_heads];
+    int kv = task % a->a.n_kv_heads, hd = a->a.head_dim, g = a->a.n_heads / a->a.n_kv_heads, T = sy_rows(b->n->out);
+    size_t ld = (size_t)a->a.n_heads * (size_t)hd;
+    sy_real *room = b->room + (size_t)worker * b->each, *P = take(&room, BLOCK * BLOCK), *dS = take(&room, BLOCK * BLOCK), *kp = take(&room, wide(k, hd)), *vp = room;
+    for (int h = kv * g; h < (kv + 1) * g; h++)
+        for (int i = seg->row; i < seg->row + seg->n; i++) {
+            size_t o = (size_t)i * ld + (size_t)h * (size_t)hd;
+            b->dot[(size_t)h * (size_t)T + (size_t)i] = k->dot((size_t)hd, b->n->out->dx + o, b->n->out->x + o);
+        }
+    struct keys K = keys_of(b->n, seg, kv, false), V = keys_of(b->n, seg, kv, true);
+    for (int k0 = 0; k0 < seg->n; k0 += BLOCK) {
+        int nk = seg->n - k0 < BLOCK ? seg->n - k0 : BLOCK;
+        k->pack(nk, hd, K.x + (size_t)k0 * K.stride, K.stride, kp);
+        k->pack(nk, hd, V.x + (size_t)k0 * V.stride, V.stride, vp);
+        int from = a->a.causal ? k0 : 0, end = seg->n;
+        if (a->a.window && end - a->a.window > k0 + nk - 1) end = k0 + nk - 1 + a->a.window;   /* the last key is seen up to there */
+        for (int h = kv * g; h < (kv + 1) * g; h++)
+            for (int q0 = from; q0 < end; q0 += BLOCK) back_block(b, seg, h, q0, end - q0 < BLOCK ? end - q0 : BLOCK, k0, nk, kp, vp, P, dS);
+    }
+}
+
+static void attention_b(sy_node *n)
+{
+    const struct attn *a = n->arg;
+    sy_tape *t = n->tape;
+    struct bwd b = { .n = n, .dq = sy_grad(n, 0), .dk = sy_grad(n, 1), .dv = sy_grad(n, 2) };
+    if (t->status != SY_OK) return;
+    sy_mark mark = sy_arena_mark(&t->arena);
+    b.dot = sy_tape_alloc(t, (size_t)sy_rows(n->out) * (size_t)a->a.n_heads, sizeof(sy_real));
+    b.each = (2 * BLOCK * BLOCK + 2 * wide(t->eng->k, a->a.head_dim) + 16 * 4) / 16 * 16;
+    b.room = sy_tape_alloc(t, sy_mul_size((size_t)t->eng->threads, b.each), sizeof(sy_real));
+    if (t->status != SY_OK) return;
+    uint64_t madds = 5 * pairs(a) * (uint64_t)sy_cols(n->out);
+    t->madds += madds;
+    run_tasks(t->eng, a->n_seg * a->a.n_kv_heads, madds, bwd_task, &b);
+    sy_arena_release(&t->arena, mark);
+}
+
+static sy_tensor *attention_sample(sy_tape *t, int variant)
+{
+    static const sy_segment whole[] = { { .row = 0, .n = 7 } }, two[] = { { .row = 0, .n = 3 }, { .row = 4, .n = 3 } }, blocks[] = { { .row = 0, .n = 70 } }, chunks[] = { { .row = 0, .n = 260 } };
+    static const struct { sy_attn a; const sy_segment *seg; int n_seg, T; } cases[] = {
+        { { 2, 2, 4, 0.5, 0, true }, whole, 1, 7 },     { { 4, 2, 3, 0.6, 0, true }, two, 2, 8 },        /* row 3 and row 7 belong to no segment */
+        { { 2, 1, 4, 0.5, 3, true }, whole, 1, 7 },     { { 2, 1, 4, 0.5, 0, false }, two, 2, 7 },
+        { { 1, 1, 2, 0.7, 0, true }, blocks, 1, 70 },   { { 2, 1, 2, 0.7, 9, true }, blocks, 1, 70 },    /* two blocks, and a window over their border */
+        { { 1, 1, 1, 1.0, 0, true }, chunks, 1, 260 },                                                   /* two chunks */
+    };
+    if (variant >= (int)SY_COUNT(cases)) return NULL;
+    const sy_attn *a = &cases[variant].a;
+    int T = cases[variant].T;
+    sy_tensor *q = sy_sample_leaf(t, -2, 2, SY_DIM(T, a->n_heads * a->head_dim));
+    sy_tensor *k = sy_sample_leaf(t, -2, 2, SY_DIM(T, a->n_kv_heads * a->head_dim));
+    sy_tensor *v = sy_sample_leaf(t, -1, 1, SY_DIM(T, a->n_kv_heads * a->head_dim));
+    return sy_attention(t, q, k, v, a, cases[variant].seg, cases[variant].n_seg);
+}
+
+const sy_op sy_op_attention = { "attention", attention_f, attention_b, NULL, attention_sample };
+
+/* ---- checks ---- */
+
+static bool segments_fit(sy_tape *t, int T, sy_tensor *k, sy_tensor *v, const sy_attn *a, const sy_segment *seg, int n_seg, bool wants)
+{
+    int end = 0;
+    for (int i = 0; i < n_seg; i++) {
+        const sy_segment *s = &seg[i];
+        if (s->n < 0 || s->row < end || s->n > T - s->row)
+            sy_tape_fail(t, SY_ESHAPE, "attention: segment %d has rows %d to %d; segments ascend, do not overlap, and there are %d rows", i, s->row, s->row + s->n - 1, T);
+        else if (!s->k != !s->v || (!s->k && (!k || !v))) sy_tape_fail(t, SY_EARG, "attention: segment %d has no keys or no values", i);
+        else if (s->k && wants) sy_tape_fail(t, SY_EUNSUP, "attention: segment %d takes its keys from a cache, which has no gradient; run it on a tape that does not record", i);
+        else if (s->pos0 < 0 || (!s->k && s->pos0)) sy_tape_fail(t, SY_EARG, "attention: segment %d starts at position %d; that needs keys from a cache", i, s->pos0);
+        else if (s->k && !a->causal) sy_tape_fail(t, SY_EUNSUP, "attention: segment %d has a cache, but a query that sees later positions cannot use one", i);
+        if (t->status != SY_OK) return false;
+        end = s->row + s->n;
+    }
+    return true;
+}
+
+sy_tensor *sy_attention(sy_tape *t, sy_tensor *q, sy_tensor *k, sy_tensor *v, const sy_attn *a, const sy_segment *seg, int n_seg)
+{
+    if (!sy__same(t, "attention", 1, &q)) return &t->empty;
+    int T = sy_rows(q), hd = a->head_dim;
+    if (a->n_heads < 1 || a->n_kv_heads < 1 || a->n_heads % a->n_kv_heads || hd < 1 || sy_cols(q) != a->n_heads * hd)
+        return sy_tape_fail(t, SY_ESHAPE, "attention: %d heads over %d KV heads of %d values, and %d columns of queries", a->n_heads, a->n_kv_heads, hd, sy_cols(q));
+    for (int i = 0; i < 2; i++) {
+        const sy_tensor *x = i ? v : k;
+        if (x && (sy_rows(x) != T || sy_cols(x) != a->n_kv_heads * hd))
+            return sy_tape_fail(t, SY_ESHAPE, "attention: %s are %d x %d, they must be %d x %d", i ? "values" : "keys", sy_rows(x), sy_cols(x), T, a->n_kv_heads * hd);
+    }
+    if (a->window < 0 || (a->window && !a->causal)) return sy_tape_fail(t, SY_EARG, "attention: a window of %d positions%s", a->window, a->causal ? "" : " looks back only, so attention must be causal");
+    if (!segments_fit(t, T, k, v, a, seg, n_seg, t->record && (q->wants || (k && k->wants) || (v && v->wants)))) return &t->empty;
+    sy_node *n = sy_node_new(t, &sy_op_attention, SY_IN(q, k, v), SY_NOW);
+    if (!n || !sy_node_arg(n, &(struct attn){ *a, seg, n_seg }, sizeof(struct attn))) return &t->empty;
+    n->out = sy_new_like(t, q);
+    return sy_apply(n);
+}
