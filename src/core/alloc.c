@@ -33,6 +33,7 @@ void *sy_realloc(void *p, size_t bytes)
 void *sy_aligned(size_t align, size_t bytes)
 {
     if (refused() || bytes > SIZE_MAX - align) return NULL;
+    if (!bytes) bytes = 1;
     return aligned_alloc(align, (bytes + align - 1) / align * align);
 }
 

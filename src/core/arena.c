@@ -86,7 +86,9 @@ char *sy_arena_printf(sy_arena *a, const char *fmt, ...)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    char *p = n < 0 ? NULL : sy_arena_alloc(a, (size_t)n + 1);
+    char *p = NULL;
+    if (n < 0) a->failed = true;
+    else p = sy_arena_alloc(a, (size_t)n + 1);
     if (p) vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);
     return p;

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,33 +26,55 @@ const sy_syscalls *sy_file_calls = &real;
 static sy_status io_fail(sy_err *err, const char *verb, const char *path)
 {
     int e = errno;
-    if (e == ENOSPC || e == EDQUOT) {
-        char dir[1024];
-        struct statvfs v;
-        snprintf(dir, sizeof dir, "%s", path);
-        char *slash = strrchr(dir, '/');
-        if (slash) *slash = 0;
-        double free_mb = statvfs(slash ? dir : ".", &v) == 0 ? (double)v.f_bavail * (double)v.f_frsize / 1e6 : 0;
-        return sy_fail(err, SY_EIO, "cannot %s %s: the disk is full (%.1f MB free); free some space and run again", verb, path, free_mb);
+    if (e == ENOSPC) {
+        int64_t left = sy_disk_free(path);
+        return sy_fail(err, SY_EIO, "cannot %s %s: the disk is full (%.1f MB free); free some space and run again", verb, path, left < 0 ? 0 : (double)left / 1e6);
     }
+    if (e == EDQUOT) return sy_fail(err, SY_EIO, "cannot %s %s: your disk quota is used up; free some space and run again", verb, path);
     if (e == EMFILE || e == ENFILE) return sy_fail(err, SY_EIO, "cannot %s %s: too many files are open (raise ulimit -n)", verb, path);
     return sy_fail(err, e == ENOENT ? SY_ENOENT : e == EEXIST ? SY_EEXIST : SY_EIO, "cannot %s %s: %s", verb, path, strerror(e));
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------ */
 
+static int open_file(const char *path, int flags)
+{
+    int fd;
+    do fd = sy_file_calls->open(path, flags | O_NOCTTY, 0644); while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static int sync_file(int fd)
+{
+    int r;
+    do r = sy_file_calls->fsync(fd); while (r != 0 && errno == EINTR);
+    return r;
+}
+
+/* The descriptor is gone in any case; an interrupted close is none that failed. */
+static int close_file(int fd)
+{
+    int r = sy_file_calls->close(fd);
+    return r != 0 && errno == EINTR ? 0 : r;
+}
+
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
 static sy_status open_regular(const char *path, int *fd, size_t *size, sy_err *err)
 {
     struct stat s;
-    if ((*fd = sy_file_calls->open(path, O_RDONLY | O_NONBLOCK, 0)) < 0) return io_fail(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
+    if ((*fd = open_file(path, O_RDONLY | O_NONBLOCK)) < 0) return io_fail(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
     if (fstat(*fd, &s) != 0) {
         sy_status st = io_fail(err, "look at", path);
-        sy_file_calls->close(*fd);
+        close_file(*fd);
         return st;
     }
     if (!S_ISREG(s.st_mode)) {
-        sy_file_calls->close(*fd);
-        return sy_fail(err, SY_EARG, "%s is %s, not a file", path, S_ISDIR(s.st_mode) ? "a folder" : S_ISFIFO(s.st_mode) ? "a pipe" : "a device or socket");
+        close_file(*fd);
+        return sy_fail(err, SY_EARG, "%s is %s, not a file", path, kind_of(s.st_mode));
     }
     *size = (size_t)s.st_size;
     return SY_OK;
@@ -64,7 +88,7 @@ sy_status sy_map_open(sy_map *m, const char *path, sy_err *err)
     SY_TRY(open_regular(path, &fd, &size, err));
     void *p = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
     sy_status st = p == MAP_FAILED ? io_fail(err, "map", path) : SY_OK;
-    sy_file_calls->close(fd);
+    close_file(fd);
     if (st == SY_OK) *m = (sy_map){ p, size };
     return st;
 }
@@ -75,27 +99,39 @@ void sy_map_close(sy_map *m)
     *m = (sy_map){ 0 };
 }
 
-static _Thread_local sigjmp_buf *guard;              /* of the thread that is inside sy_map_guard */
+static _Thread_local sigjmp_buf *volatile guard;     /* of the thread that is inside sy_map_guard; volatile: read by its handler */
+
+static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
+static int guards;                                   /* how many guards are open: the first installs the handler, the last takes it away */
+static struct sigaction bus_before;
 
 static void on_bus(int sig)
 {
     if (guard) siglongjmp(*guard, 1);
-    signal(sig, SIG_DFL);                            /* not ours: die as without us */
+    sigaction(sig, &bus_before, NULL);               /* not ours: happen as it would without us */
     raise(sig);
+}
+
+static void count_guards(int by)
+{
+    pthread_mutex_lock(&guards_lock);
+    if (by > 0 && guards == 0) sigaction(SIGBUS, &(struct sigaction){ .sa_handler = on_bus, .sa_flags = SA_NODEFER }, &bus_before);
+    guards += by;
+    if (guards == 0) sigaction(SIGBUS, &bus_before, NULL);
+    pthread_mutex_unlock(&guards_lock);
 }
 
 sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err), void *arg, sy_err *err)
 {
-    struct sigaction act = { .sa_handler = on_bus, .sa_flags = SA_NODEFER }, old;
-    sigjmp_buf here;
-    sigaction(SIGBUS, &act, &old);
+    sigjmp_buf here, *outer = guard;
     sy_status st;
+    count_guards(1);
     if (sigsetjmp(here, 1) == 0) {
         guard = &here;
         st = fn(arg, err);
     } else st = sy_fail(err, SY_EIO, "%s was cut short or its disk failed while it was read; restore the file and run again", path);
-    guard = NULL;
-    sigaction(SIGBUS, &old, NULL);
+    guard = outer;
+    count_guards(-1);
     return st;
 }
 
@@ -116,7 +152,7 @@ sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err)
         out->data[out->n] = 0;
         left -= (size_t)n;
     }
-    sy_file_calls->close(fd);
+    close_file(fd);
     return st;
 }
 
@@ -136,13 +172,23 @@ sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *
         else st = fn(arg, piece, (size_t)n, err);
     }
     sy_free(piece);
-    sy_file_calls->close(fd);
+    close_file(fd);
     return st;
 }
 
 bool sy_file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 bool sy_is_dir(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
 int64_t sy_file_size(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISREG(s.st_mode) ? (int64_t)s.st_size : -1; }
+
+int64_t sy_disk_free(const char *path)
+{
+    char dir[1024];
+    struct statvfs v;
+    if ((size_t)snprintf(dir, sizeof dir, "%s", path) >= sizeof dir) return -1;
+    char *slash = strrchr(dir, '/');
+    if (slash) slash[slash == dir] = 0;
+    return statvfs(slash ? dir : ".", &v) == 0 ? (int64_t)v.f_bavail * (int64_t)v.f_frsize : -1;
+}
 
 /* --- writing ------------------------------------------------------------------------------------------------------------ */
 
@@ -151,7 +197,8 @@ static sy_status write_all(int fd, const char *path, const char *data, size_t n,
     while (n) {
         ssize_t k = sy_file_calls->write(fd, data, n);
         if (k < 0 && errno == EINTR) continue;
-        if (k < 0) return io_fail(err, "write", path);
+        if (k == 0) errno = EIO;                     /* no progress and no reason: do not try for ever */
+        if (k <= 0) return io_fail(err, "write", path);
         data += k;
         n -= (size_t)k;
     }
@@ -161,25 +208,36 @@ static sy_status write_all(int fd, const char *path, const char *data, size_t n,
 static sy_status sync_parent(const char *path, sy_err *err)
 {
     char dir[1024];
-    snprintf(dir, sizeof dir, "%s", path);
+    if ((size_t)snprintf(dir, sizeof dir, "%s", path) >= sizeof dir) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
     char *slash = strrchr(dir, '/');
-    if (slash == dir) slash[1] = 0;
-    else if (slash) *slash = 0;
-    int fd = sy_file_calls->open(slash ? dir : ".", O_RDONLY | O_DIRECTORY, 0);
+    if (slash) slash[slash == dir] = 0;
+    int fd = open_file(slash ? dir : ".", O_RDONLY | O_DIRECTORY);
     if (fd < 0) return io_fail(err, "open the folder of", path);
-    sy_status st = sy_file_calls->fsync(fd) != 0 && errno != EINVAL ? io_fail(err, "sync the folder of", path) : SY_OK;  /* EINVAL: a file system without it */
-    sy_file_calls->close(fd);
+    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? io_fail(err, "sync the folder of", path) : SY_OK;  /* EINVAL: a file system without it */
+    close_file(fd);
     return st;
 }
 
 sy_status sy_writer_open(sy_writer *w, const char *path, sy_err *err)
 {
+    struct stat old;
+    char real_path[PATH_MAX];
+    bool there = stat(path, &old) == 0;
     *w = (sy_writer){ .fd = -1 };
+    if (there && !S_ISREG(old.st_mode)) return sy_fail(err, SY_EARG, "%s is %s, it cannot be replaced by a file", path, kind_of(old.st_mode));
+    if (there && realpath(path, real_path)) path = real_path;      /* through a link: the file is replaced, the link stays */
     if (strlen(path) >= sizeof w->path) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
     snprintf(w->path, sizeof w->path, "%s", path);
     snprintf(w->temp, sizeof w->temp, "%s.tmp.%ld", path, (long)getpid());
-    w->fd = sy_file_calls->open(w->temp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    return w->fd < 0 ? io_fail(err, "write", w->temp) : SY_OK;
+    unlink(w->temp);                                 /* of a killed process with our number; EXCL follows no planted link */
+    w->fd = open_file(w->temp, O_WRONLY | O_CREAT | O_EXCL);
+    if (w->fd < 0) return io_fail(err, "write", w->temp);
+    if (there && fchmod(w->fd, old.st_mode & 0777) != 0) {
+        sy_status st = io_fail(err, "set the permissions of", w->temp);
+        sy_writer_abandon(w);
+        return st;
+    }
+    return SY_OK;
 }
 
 void sy_writer_abandon(sy_writer *w)
@@ -192,12 +250,23 @@ void sy_writer_abandon(sy_writer *w)
     sy_buf_free(&w->pending);
 }
 
+/* Ends a write that failed with `st`: the temporary file goes, and the sentence says what is left. */
+static sy_status lost(sy_writer *w, sy_status st, sy_err *err)
+{
+    if (err) {
+        sy_err why = *err;
+        sy_fail(err, st, "%s (%.1f MB of it were written); what stood there before is untouched", why.text, (double)w->written / 1e6);
+    }
+    sy_writer_abandon(w);
+    return st;
+}
+
 static sy_status flush(sy_writer *w, sy_err *err)
 {
-    sy_status st = write_all(w->fd, w->path, w->pending.data, w->pending.n, err);
+    SY_TRY(write_all(w->fd, w->path, w->pending.data, w->pending.n, err));
     w->written += w->pending.n;
     sy_buf_clear(&w->pending);
-    return st;
+    return SY_OK;
 }
 
 sy_status sy_writer_put(sy_writer *w, const void *data, size_t n, sy_err *err)
@@ -206,36 +275,31 @@ sy_status sy_writer_put(sy_writer *w, const void *data, size_t n, sy_err *err)
     if (w->fd < 0) return sy_fail(err, SY_EIO, "%s could not be written", w->path);
     sy_status st = SY_OK;
     if (n >= BLOCK) {                                /* large pieces go straight through */
-        if ((st = flush(w, err)) == SY_OK) st = write_all(w->fd, w->path, data, n, err);
-        w->written += n;
+        st = flush(w, err);
+        if (st == SY_OK) st = write_all(w->fd, w->path, data, n, err);
+        if (st == SY_OK) w->written += n;
     } else {
         sy_buf_put(&w->pending, data, n);
         if (w->pending.failed) st = sy_fail(err, SY_ENOMEM, "no memory to write %s", w->path);
         else if (w->pending.n >= BLOCK) st = flush(w, err);
     }
-    if (st != SY_OK) {
-        sy_err why = err ? *err : (sy_err){ 0 };
-        uint64_t so_far = w->written;
-        sy_writer_abandon(w);
-        if (err) sy_fail(err, st, "%s (after %llu bytes); what stood there before is untouched", why.text, (unsigned long long)so_far);
-    }
-    return st;
+    return st == SY_OK ? SY_OK : lost(w, st, err);
 }
 
 sy_status sy_writer_close(sy_writer *w, sy_err *err)
 {
     if (w->fd < 0) return sy_fail(err, SY_EIO, "%s could not be written", w->path);
     sy_status st = flush(w, err);
-    if (st == SY_OK && sy_file_calls->fsync(w->fd) != 0) st = io_fail(err, "write", w->path);
-    if (st != SY_OK) { sy_writer_abandon(w); return st; }
-    int closed = sy_file_calls->close(w->fd);
+    if (st == SY_OK && sync_file(w->fd) != 0) st = io_fail(err, "write", w->path);
+    if (st != SY_OK) return lost(w, st, err);
+    int closed = close_file(w->fd);
     w->fd = -1;
-    sy_buf_free(&w->pending);
     if (closed != 0 || sy_file_calls->rename(w->temp, w->path) != 0) {
         st = io_fail(err, "write", w->path);
         unlink(w->temp);
-        return st;
+        return lost(w, st, err);
     }
+    sy_buf_free(&w->pending);
     return sync_parent(w->path, err);
 }
 
@@ -251,22 +315,37 @@ sy_status sy_file_write(const char *path, const void *data, size_t n, sy_err *er
 
 sy_status sy_file_append(const char *path, const void *data, size_t n, sy_err *err)
 {
-    int fd = sy_file_calls->open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    struct stat s;
+    int fd = open_file(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);      /* NONBLOCK: a FIFO must not hang us */
     if (fd < 0) return io_fail(err, "write", path);
-    sy_status st = write_all(fd, path, data, n, err);
-    if (sy_file_calls->close(fd) != 0 && st == SY_OK) st = io_fail(err, "write", path);
+    sy_status st = SY_OK;
+    if (fstat(fd, &s) != 0) st = io_fail(err, "look at", path);
+    else if (!S_ISREG(s.st_mode)) st = sy_fail(err, SY_EARG, "%s is %s, not a file", path, kind_of(s.st_mode));
+    else if ((st = write_all(fd, path, data, n, err)) != SY_OK && sy_file_calls->ftruncate(fd, s.st_size) != 0)
+        sy_within(err, st, "%s now ends with a part of what was added", path);
+    if (close_file(fd) != 0 && st == SY_OK) st = io_fail(err, "write", path);
+    return st;
+}
+
+sy_status sy_file_sync(const char *path, sy_err *err)
+{
+    int fd = open_file(path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0) return io_fail(err, "open", path);
+    sy_status st = sync_file(fd) != 0 ? io_fail(err, "sync", path) : SY_OK;
+    close_file(fd);
     return st;
 }
 
 sy_status sy_file_cut(const char *path, int64_t size, sy_err *err)
 {
     int64_t have = sy_file_size(path);
+    if (have < 0) return sy_fail(err, SY_ENOENT, "%s is missing; it must have at least %lld bytes", path, (long long)size);
     if (have < size) return sy_fail(err, SY_EFORMAT, "%s has %lld bytes, it must have at least %lld; it belongs to another run or was damaged", path, (long long)have, (long long)size);
     if (have == size) return SY_OK;
-    int fd = sy_file_calls->open(path, O_WRONLY, 0);
+    int fd = open_file(path, O_WRONLY);
     if (fd < 0) return io_fail(err, "open", path);
-    sy_status st = sy_file_calls->ftruncate(fd, (off_t)size) != 0 || sy_file_calls->fsync(fd) != 0 ? io_fail(err, "cut", path) : SY_OK;
-    sy_file_calls->close(fd);
+    sy_status st = sy_file_calls->ftruncate(fd, (off_t)size) != 0 || sync_file(fd) != 0 ? io_fail(err, "cut", path) : SY_OK;
+    close_file(fd);
     return st;
 }
 
@@ -283,6 +362,7 @@ sy_status sy_path(char *buf, size_t size, const char *a, const char *b, sy_err *
 sy_status sy_mkdirs(const char *path, sy_err *err)
 {
     char p[1024];
+    if (!*path) return sy_fail(err, SY_EARG, "a folder is to be made, but its name is empty");
     if (strlen(path) >= sizeof p) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
     snprintf(p, sizeof p, "%s", path);
     for (char *c = p + 1; ; c++) {
@@ -305,7 +385,8 @@ sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n
     const char **list = NULL;
     int count = 0, room = 0;
     sy_status st = SY_OK;
-    for (struct dirent *e; st == SY_OK && (e = readdir(d)); ) {
+    errno = 0;
+    for (struct dirent *e; st == SY_OK && (e = readdir(d)); errno = 0) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         if (count == room) {
             room = room ? 2 * room : 64;
@@ -315,6 +396,7 @@ sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n
         }
         if (!list || !(list[count++] = sy_arena_strdup(a, e->d_name))) st = sy_fail(err, SY_ENOMEM, "no memory for the names in %s", path);
     }
+    if (st == SY_OK && errno) st = io_fail(err, "read the folder", path);      /* the loop ended early */
     closedir(d);
     if (st != SY_OK) return st;
     if (count) qsort(list, (size_t)count, sizeof *list, by_text);
@@ -344,11 +426,11 @@ sy_status sy_remove_tree(const char *path, sy_err *err)
 
 sy_status sy_dir_publish(const char *from, const char *to, sy_err *err)
 {
-    int fd = sy_file_calls->open(from, O_RDONLY | O_DIRECTORY, 0);
+    int fd = open_file(from, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return io_fail(err, "open the folder", from);
-    int synced = sy_file_calls->fsync(fd);
-    sy_file_calls->close(fd);
-    if (synced != 0 && errno != EINVAL) return io_fail(err, "sync", from);
+    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? io_fail(err, "sync", from) : SY_OK;
+    close_file(fd);
+    if (st != SY_OK) return st;
     if (sy_file_exists(to)) return sy_fail(err, SY_EEXIST, "%s is already there", to);
     if (sy_file_calls->rename(from, to) != 0) return io_fail(err, "rename to", to);
     return sync_parent(to, err);

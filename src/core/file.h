@@ -28,8 +28,8 @@ typedef struct sy_map { const uint8_t *data; size_t size; } sy_map;
 /* Maps a regular file read-only; a folder, FIFO or device is refused. An empty file gives size 0. */
 sy_status sy_map_open(sy_map *m, const char *path, sy_err *err);
 void      sy_map_close(sy_map *m);
-/* Runs fn(arg) and turns a SIGBUS that it meets in mapped files (one that was truncated under us) into SY_EIO. Only around code
- * that owns nothing but memory of arenas: it is left by a jump. `path` names the file in the sentence. Not for nesting. */
+/* Runs fn(arg) and turns a SIGBUS that this thread meets in mapped files (one that was truncated under us) into SY_EIO. Only around
+ * code that owns nothing but memory of arenas and runs no pool: it is left by a jump. `path` names the file in the sentence. */
 sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err), void *arg, sy_err *err);
 
 /* Reads a whole regular file of at most `limit` bytes; the buffer is appended to. */
@@ -40,6 +40,7 @@ sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *
 bool      sy_file_exists(const char *path);
 bool      sy_is_dir(const char *path);
 int64_t   sy_file_size(const char *path);            /* -1: no regular file */
+int64_t   sy_disk_free(const char *path);            /* bytes that a user may still write beside `path`; -1: not known */
 
 typedef struct sy_writer {              /* one atomic write */
     char      path[1024], temp[1088];
@@ -47,6 +48,8 @@ typedef struct sy_writer {              /* one atomic write */
     sy_buf    pending;                  /* written in blocks */
     uint64_t  written;
 } sy_writer;
+/* A link is followed, the old file's permissions are kept; a folder, pipe or device in the place is SY_EARG. A killed process
+ * leaves at most PATH.tmp.PID behind. */
 sy_status sy_writer_open(sy_writer *w, const char *path, sy_err *err);
 /* On failure the temporary file is removed and the old file stands; further puts fail too. */
 sy_status sy_writer_put(sy_writer *w, const void *data, size_t n, sy_err *err);
@@ -54,8 +57,11 @@ sy_status sy_writer_close(sy_writer *w, sy_err *err);               /* the new f
 void      sy_writer_abandon(sy_writer *w);                          /* after any failure, or instead of close; twice is fine */
 sy_status sy_file_write(const char *path, const void *data, size_t n, sy_err *err);
 
-/* Adds to the end of a file (made when absent) in one write, so that a killed process leaves whole additions or a cut last one. */
+/* Adds to the end of a file (made when absent) in one write: a killed process leaves whole additions or a cut last one, a failure
+ * (full disk) leaves the file as it was. Not synced. */
 sy_status sy_file_append(const char *path, const void *data, size_t n, sy_err *err);
+/* What was appended is on the disk once this is SY_OK. */
+sy_status sy_file_sync(const char *path, sy_err *err);
 /* Cuts a file back to `size`; SY_EFORMAT when it is shorter. */
 sy_status sy_file_cut(const char *path, int64_t size, sy_err *err);
 

@@ -3,12 +3,12 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/alloc.h"
 #include "core/file.h"
+#include "core/number.h"
+#include "core/option.h"
 #include "core/utf8.h"
 
 enum { MAX_DEPTH = 512 };
@@ -63,6 +63,96 @@ sy_status sy_json_read(json_t **out, const char *path, size_t limit, sy_err *err
     if (st == SY_OK) st = b.n ? sy_json_parse(out, b.data, b.n, path, err) : sy_fail(err, SY_EFORMAT, "%s is empty", path);
     sy_buf_free(&b);
     return st;
+}
+
+/* --- keys of an object ---------------------------------------------------------------------------------------------------- */
+
+/* The value, or NULL where it is absent or null; *st says whether that is a failure. */
+static json_t *value_of(const json_t *o, const char *file, const char *key, bool must, sy_status *st, sy_err *err)
+{
+    json_t *v = json_object_get(o, key);
+    *st = SY_OK;
+    if (v && !json_is_null(v)) return v;
+    if (must) *st = sy_fail(err, SY_EFORMAT, "%s: the key '%s' is missing", file, key);
+    return NULL;
+}
+
+static const char *type_name(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "a list";
+    case JSON_STRING: return "a text";
+    case JSON_INTEGER: case JSON_REAL: return "a number";
+    case JSON_TRUE: case JSON_FALSE: return "true or false";
+    case JSON_NULL: break;
+    }
+    return "null";
+}
+
+static sy_status wrong_type(const json_t *v, const char *file, const char *key, const char *want, sy_err *err)
+{
+    return sy_fail(err, SY_EFORMAT, "%s: '%s' must be %s, it is %s", file, key, want, type_name(v));
+}
+
+sy_status sy_json_get_int(const json_t *o, const char *file, const char *key, bool must, long long lo, long long hi, long long *out, sy_err *err)
+{
+    sy_status st;
+    json_t *v = value_of(o, file, key, must, &st, err);
+    if (!v) return st;
+    if (!json_is_integer(v)) return wrong_type(v, file, key, "a whole number", err);
+    long long n = json_integer_value(v);
+    if (n < lo || n > hi) return sy_fail(err, SY_EFORMAT, "%s: '%s' is %lld, outside %lld .. %lld", file, key, n, lo, hi);
+    *out = n;
+    return SY_OK;
+}
+
+sy_status sy_json_get_real(const json_t *o, const char *file, const char *key, bool must, double lo, double hi, double *out, sy_err *err)
+{
+    sy_status st;
+    json_t *v = value_of(o, file, key, must, &st, err);
+    if (!v) return st;
+    if (!json_is_number(v)) return wrong_type(v, file, key, "a number", err);
+    double r = json_number_value(v);
+    if (!(r >= lo && r <= hi)) return sy_fail(err, SY_EFORMAT, "%s: '%s' is %g, outside %g .. %g", file, key, r, lo, hi);
+    *out = r;
+    return SY_OK;
+}
+
+sy_status sy_json_get_bool(const json_t *o, const char *file, const char *key, bool must, bool *out, sy_err *err)
+{
+    sy_status st;
+    json_t *v = value_of(o, file, key, must, &st, err);
+    if (!v) return st;
+    if (!json_is_boolean(v)) return wrong_type(v, file, key, "true or false", err);
+    *out = json_is_true(v);
+    return SY_OK;
+}
+
+sy_status sy_json_get_text(const json_t *o, const char *file, const char *key, bool must, const char **out, sy_err *err)
+{
+    sy_status st;
+    json_t *v = value_of(o, file, key, must, &st, err);
+    if (!v) return st;
+    if (!json_is_string(v)) return wrong_type(v, file, key, "a text", err);
+    *out = json_string_value(v);
+    return SY_OK;
+}
+
+sy_status sy_json_known(const json_t *o, const char *file, const char *const *names, sy_err *err)
+{
+    if (!json_is_object(o)) return sy_fail(err, SY_EFORMAT, "%s: an object { ... } is wanted, not %s", file, type_name(o));
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)o, key, v) {
+        const char *const *n = names;
+        while (*n && strcmp(*n, key)) n++;
+        if (*n) continue;
+        const char *near = sy_nearest(key, names);
+        return near ? sy_fail(err, SY_EARG, "%s: unknown key '%.80s'; did you mean '%s'?", file, key, near)
+                    : sy_fail(err, SY_EARG, "%s: unknown key '%.80s'", file, key);
+    }
+    return SY_OK;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------------ */
@@ -138,13 +228,9 @@ void sy_json_null(sy_json *j) { before_value(j); sy_buf_text(j->b, "null"); }
 
 void sy_json_real(sy_json *j, double v)
 {
-    char buf[40];
+    char buf[32];
     if (!isfinite(v)) { sy_json_null(j); return; }
-    for (int p = 1; p <= 17; p++) {
-        snprintf(buf, sizeof buf, "%.*g", p, v);
-        if (strtod(buf, NULL) == v) break;
-    }
     before_value(j);
-    sy_buf_text(j->b, buf);
+    sy_buf_text(j->b, sy_real_text(buf, sizeof buf, v));
     if (!strpbrk(buf, ".en")) sy_buf_text(j->b, ".0");   /* stays a real number for typed readers */
 }

@@ -13,6 +13,15 @@
 sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *file, sy_err *err);
 sy_status sy_json_read(json_t **out, const char *path, size_t limit, sy_err *err);      /* a file of at most `limit` bytes */
 
+/* One key of an object. Absent or null: *out stays as it is, which is fine unless it `must` be there. Another type or a value outside
+ * lo .. hi is SY_EFORMAT, with file and key in the sentence. A whole number is a real number too. The text belongs to the object. */
+sy_status sy_json_get_int(const json_t *o, const char *file, const char *key, bool must, long long lo, long long hi, long long *out, sy_err *err);
+sy_status sy_json_get_real(const json_t *o, const char *file, const char *key, bool must, double lo, double hi, double *out, sy_err *err);
+sy_status sy_json_get_bool(const json_t *o, const char *file, const char *key, bool must, bool *out, sy_err *err);
+sy_status sy_json_get_text(const json_t *o, const char *file, const char *key, bool must, const char **out, sy_err *err);
+/* SY_EARG for the first key that is not among the names (ended by NULL), with the nearest of them; SY_EFORMAT for what is no object. */
+sy_status sy_json_known(const json_t *o, const char *file, const char *const *names, sy_err *err);
+
 /* A writer on a buffer. Commas and quotes are its work; NaN and infinities become null; bytes that are not UTF-8 become U+FFFD. */
 typedef struct sy_json {
     sy_buf *b;

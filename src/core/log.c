@@ -2,23 +2,10 @@
 #include "core/log.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "core/progress.h"
 #include "core/utf8.h"
-
-char *sy_log_clean(char *text)
-{
-    for (size_t i = 0, n = strlen(text); i < n; ) {
-        uint32_t cp;
-        int len = sy_utf8_next(text + i, n - i, &cp);
-        size_t bytes = (size_t)(len > 0 ? len : -len);
-        if (len < 0 || (cp < 32 && cp != '\t') || (cp >= 127 && cp < 160)) memset(text + i, '?', bytes);
-        i += bytes;
-    }
-    return text;
-}
 
 void sy_log_line(sy_log *log, sy_log_level level, const char *fmt, ...)
 {
@@ -32,7 +19,7 @@ void sy_log_line(sy_log *log, sy_log_level level, const char *fmt, ...)
     va_end(ap);
     n = strlen(line);
     line[n -= sy_utf8_tail(line, n)] = 0;            /* a cut may split a character */
-    sy_log_clean(line);
+    sy_utf8_clean(line);
     if (log->fn) { log->fn(log->arg, level, line); return; }
     line[n] = '\n';
     if (log->bar) sy_progress_hide(log->bar);

@@ -27,7 +27,4 @@ void sy_log_line(sy_log *log, sy_log_level level, const char *fmt, ...) SY_PRINT
 #define sy_log_info(log, ...)  sy_log_line((log), SY_LOG_INFO, __VA_ARGS__)
 #define sy_log_debug(log, ...) sy_log_line((log), SY_LOG_DEBUG, __VA_ARGS__)
 
-/* Makes text safe for a terminal, in place: control characters and bytes that are not UTF-8 become '?'; returns it. */
-char *sy_log_clean(char *text);
-
 #endif

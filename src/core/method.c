@@ -32,7 +32,8 @@ sy_status sy_method_find(const sy_methods *m, sy_kind kind, const char *key, con
         }
     const char *names[512];
     int n = 0;
-    for (const sy_method *const *l = m->list; *l && n < 500; l++) if ((*l)->kind == kind) names[n++] = (*l)->name;
+    for (const sy_method *const *l = m->list; l && *l && n < 500; l++) if ((*l)->kind == kind) names[n++] = (*l)->name;
+    for (const sy_method *const *l = m->extra; l && *l && n < 500; l++) if ((*l)->kind == kind) names[n++] = (*l)->name;
     for (p = m->presets; p && p->name && n < 500; p++) if (p->kind == kind) names[n++] = p->name;
     names[n] = NULL;
     const char *near = sy_nearest(key, names), *word = sy_kind_word(kind);

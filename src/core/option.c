@@ -1,12 +1,14 @@
 /* core/option.c - reading, checking and printing options by their table. */
 #include "core/option.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "core/number.h"
 
 static int each(const sy_opt *rows, size_t base, int index, void (*fn)(const sy_opt *, size_t, int, void *), void *arg)
 {
@@ -79,10 +81,10 @@ static int distance(const char *a, const char *b)
 const char *sy_nearest(const char *word, const char *const *names)
 {
     const char *best = NULL;
-    int least = (int)(strlen(word) / 2) + 2;
+    int least = (int)(strlen(word) / 3) + 2;         /* one edit, and one more for each three letters */
     for (; *names; names++) {
         int d = distance(word, *names);
-        if (strlen(word) >= 3 && (strstr(*names, word) || strstr(word, *names))) d = d > 1 ? 1 : d;
+        if (d > 1 && strlen(word) >= 3 && strlen(*names) >= 3 && (strstr(*names, word) || strstr(word, *names))) d = 1;
         if (d < least) { least = d; best = *names; }
     }
     return best;
@@ -113,31 +115,27 @@ static sy_status set_field(const sy_opt *row, void *field, const char *value, sy
     char *end;
     errno = 0;
     switch (row->type) {
-    case SY_OPT_INT: {
-        long v = strtol(value, &end, 10);
-        if (end == value || *end) {                  /* 1e6 and 6e4 are how people write step counts */
-            double r = strtod(value, &end);
-            if (end == value || *end || !(fabs(r) <= INT_MAX) || r != floor(r))
-                return sy_fail(err, SY_EARG, "option %s: '%s' is not a whole number", row->name, value);
-            v = (long)r;
-        }
-        if (errno == ERANGE || v < row->lo || v > row->hi)
-            return sy_fail(err, SY_EARG, "option %s: %s is outside %.0f .. %.0f", row->name, value, row->lo, row->hi);
+    case SY_OPT_INT: {                               /* 1e6 and 6e4 are how people write step counts; a double holds every int */
+        double v = sy_real_read(value, &end);
+        if (end == value || *end || !(v == floor(v))) return sy_fail(err, SY_EARG, "option %s: '%.80s' is not a whole number", row->name, value);
+        if (v < row->lo || v > row->hi || fabs(v) > INT_MAX)
+            return sy_fail(err, SY_EARG, "option %s: %.80s is outside %.0f .. %.0f", row->name, value, row->lo, row->hi);
         *(int *)field = (int)v;
         return SY_OK;
     }
     case SY_OPT_REAL: {
-        double v = strtod(value, &end);
-        if (end == value || *end) return sy_fail(err, SY_EARG, "option %s: '%s' is not a number", row->name, value);
+        double v = sy_real_read(value, &end);
+        if (end == value || *end) return sy_fail(err, SY_EARG, "option %s: '%.80s' is not a number", row->name, value);
+        if (isinf(v) && errno == ERANGE) return sy_fail(err, SY_EARG, "option %s: %.80s is larger than any number", row->name, value);
         if (!(v >= row->lo && v <= row->hi))         /* NaN fits no range */
-            return sy_fail(err, SY_EARG, "option %s: %s is outside %g .. %g", row->name, value, row->lo, row->hi);
+            return sy_fail(err, SY_EARG, "option %s: %.80s is outside %g .. %g", row->name, value, row->lo, row->hi);
         *(double *)field = v;
         return SY_OK;
     }
     case SY_OPT_BOOL:
         if (!strcmp(value, "true") || !strcmp(value, "1") || !strcmp(value, "on") || !strcmp(value, "yes")) *(bool *)field = true;
         else if (!strcmp(value, "false") || !strcmp(value, "0") || !strcmp(value, "off") || !strcmp(value, "no")) *(bool *)field = false;
-        else return sy_fail(err, SY_EARG, "option %s: '%s' is neither true nor false", row->name, value);
+        else return sy_fail(err, SY_EARG, "option %s: '%.80s' is neither true nor false", row->name, value);
         return SY_OK;
     case SY_OPT_ENUM: {
         size_t n = strlen(value);
@@ -148,9 +146,10 @@ static sy_status set_field(const sy_opt *row, void *field, const char *value, sy
             if (!w[len]) break;
             w += len + 1;
         }
-        return sy_fail(err, SY_EARG, "option %s: '%s' is not one of %s", row->name, value, row->text);
+        return sy_fail(err, SY_EARG, "option %s: '%.80s' is not one of %s", row->name, value, row->text);
     }
     case SY_OPT_TEXT: {
+        if (!*value && !row->text) { *(const char **)field = NULL; return SY_OK; }     /* as it is printed: not set */
         char *copy = sy_arena_strdup(a, value);
         if (!copy) return sy_fail(err, SY_ENOMEM, "option %s: no memory for its value", row->name);
         *(const char **)field = copy;
@@ -168,28 +167,34 @@ sy_status sy_opt_set(const sy_opt *rows, void *s, const char *key, const char *v
     const sy_opt *row = rows ? sy_opt_find(rows, key, &at, &index) : NULL;
     if (!row) return rows ? unknown(rows, key, err) : sy_fail(err, SY_EARG, "unknown option '%s': it takes none", key);
     SY_TRY(set_field(row, (char *)s + at, value, a, err));
-    if (given && index < 64) *given |= (uint64_t)1 << index;
+    assert(!given || index < 64);                    /* a table with more rows needs another kind of mark */
+    if (given) *given |= (uint64_t)1 << index;
     return SY_OK;
 }
 
 sy_status sy_opt_parse(const sy_opt *rows, void *s, const char *list, sy_arena *a, uint64_t *given, sy_err *err)
 {
-    char key[128], value[1024];
+    char key[128];
     while (*list) {
+        list += strspn(list, " ");
         size_t k = strcspn(list, "=,");
         if (list[k] != '=' || !k || k >= sizeof key)
             return sy_fail(err, SY_EARG, "'%.*s': options are written key=value", (int)(k < 100 ? k : 100), list);
         memcpy(key, list, k);
         key[k] = 0;
         list += k + 1;
-        bool quoted = *list == '\'';
-        list += quoted;
-        size_t v = strcspn(list, quoted ? "'" : ",");
-        if (v >= sizeof value) return sy_fail(err, SY_EARG, "option %s: its value is longer than %zu bytes", key, sizeof value - 1);
-        if (quoted && !list[v]) return sy_fail(err, SY_EARG, "option %s: the quote is not closed", key);
-        memcpy(value, list, v);
+        char *value = sy_arena_alloc(a, strlen(list) + 1);
+        if (!value) return sy_fail(err, SY_ENOMEM, "option %s: no memory for its value", key);
+        size_t v = 0;
+        if (*list == '\'') {
+            for (list++; *list && (*list != '\'' || list[1] == '\''); list++) {     /* two quotes stand for one */
+                list += *list == '\'';
+                value[v++] = *list;
+            }
+            if (!*list) return sy_fail(err, SY_EARG, "option %s: the quote is not closed", key);
+            list++;
+        } else while (*list && *list != ',') value[v++] = *list++;
         value[v] = 0;
-        list += v + quoted;
         if (*list == ',') list++;
         else if (*list) return sy_fail(err, SY_EARG, "option %s: a comma is missing after its quoted value", key);
         SY_TRY(sy_opt_set(rows, s, key, value, a, given, err));
@@ -203,12 +208,7 @@ char *sy_opt_print(const sy_opt *row, const void *s, size_t at, char *buf, size_
     switch (row->type) {
     case SY_OPT_INT: snprintf(buf, size, "%d", *(const int *)f); break;
     case SY_OPT_BOOL: snprintf(buf, size, "%s", *(const bool *)f ? "true" : "false"); break;
-    case SY_OPT_REAL:                                /* the shortest text that reads back as the same bits */
-        for (int p = 1; p <= 17; p++) {
-            snprintf(buf, size, "%.*g", p, *(const double *)f);
-            if (strtod(buf, NULL) == *(const double *)f) break;
-        }
-        break;
+    case SY_OPT_REAL: sy_real_text(buf, size, *(const double *)f); break;
     case SY_OPT_ENUM: {
         const char *w = row->text;
         for (int i = *(const int *)f; i > 0 && w[strcspn(w, "|")]; i--) w += strcspn(w, "|") + 1;
@@ -236,17 +236,33 @@ static bool is_default(const sy_opt *row, const char *f)
     return true;
 }
 
-struct list { const void *s; bool all, failed; sy_arena *a; char *text; };
+struct list { const void *s; bool all; sy_arena *a; char *text; };
+
+static char *quoted(const char *text, sy_arena *a)
+{
+    char *copy = sy_arena_alloc(a, 2 * strlen(text) + 3), *c = copy;
+    if (!copy) return NULL;
+    *c++ = '\'';
+    for (; *text; text++) {
+        if (*text == '\'') *c++ = '\'';
+        *c++ = *text;
+    }
+    *c++ = '\'';
+    *c = 0;
+    return copy;
+}
 
 static void append(const sy_opt *row, size_t at, int index, void *arg)
 {
     (void)index;
     struct list *l = arg;
     if (!l->text || (!l->all && is_default(row, (const char *)l->s + at))) return;
-    char buf[1024];
-    sy_opt_print(row, l->s, at, buf, sizeof buf);
-    const char *quote = strchr(buf, ',') ? "'" : "";
-    l->text = sy_arena_printf(l->a, "%s%s%s=%s%s%s", l->text, *l->text ? "," : "", row->name, quote, buf, quote);
+    char buf[256];
+    const char *value = buf;
+    if (row->type != SY_OPT_TEXT) sy_opt_print(row, l->s, at, buf, sizeof buf);
+    else if (!(value = *(const char *const *)((const char *)l->s + at))) value = "";
+    else if (strchr(value, ',') || *value == '\'') value = quoted(value, l->a);
+    l->text = value ? sy_arena_printf(l->a, "%s%s%s=%s", l->text, *l->text ? "," : "", row->name, value) : NULL;
 }
 
 char *sy_opt_list(const sy_opt *rows, const void *s, bool all, sy_arena *a)

@@ -39,13 +39,14 @@ void sy_opt_defaults(const sy_opt *rows, void *s);
 /* Sets one option from text; numbers, words and ranges are checked, texts are copied into `a`. An unknown key is SY_EARG
  * and names the nearest one. Marks the option as given when `given` is not NULL (a bit per row, groups counted through). */
 sy_status sy_opt_set(const sy_opt *rows, void *s, const char *key, const char *value, sy_arena *a, uint64_t *given, sy_err *err);
-/* Sets options from "key=value,key=value"; a value may be quoted with '...' when it holds a comma. Empty text is fine. */
+/* Sets options from "key=value,key=value"; a value that holds a comma or begins with a quote is quoted: 'a,b', and '' in it
+ * stands for one quote. Empty text is fine. */
 sy_status sy_opt_parse(const sy_opt *rows, void *s, const char *list, sy_arena *a, uint64_t *given, sy_err *err);
 /* Looks a row up by name or alias; `at` gets the field's offset with those of its groups, `index` its bit. NULL if unknown. */
 const sy_opt *sy_opt_find(const sy_opt *rows, const char *key, size_t *at, int *index);
 /* Walks all rows, groups opened: calls fn(row, offset, index, arg). */
 void sy_opt_each(const sy_opt *rows, void (*fn)(const sy_opt *row, size_t at, int index, void *arg), void *arg);
-/* Prints the value of one field so that sy_opt_set reads back the same bits; returns buf. */
+/* Prints the value of one field so that sy_opt_set reads back the same bits (a text longer than buf is cut); returns buf. */
 char *sy_opt_print(const sy_opt *row, const void *s, size_t at, char *buf, size_t size);
 /* "key=value,..." of all options, or only of those that differ from their default; from the arena, NULL without memory. */
 char *sy_opt_list(const sy_opt *rows, const void *s, bool all, sy_arena *a);

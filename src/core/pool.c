@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,7 +39,10 @@ struct sy_pool {
     worker           who[MAX_THREADS];
 };
 
-static _Thread_local bool inside;                    /* this thread runs a task: a nested run stays on it */
+/* The pool whose task this thread runs, and under which number: a nested run stays on the thread and keeps the number, because
+ * scratch memory belongs to numbers. */
+static _Thread_local const sy_pool *inside;
+static _Thread_local int inside_as;
 
 static void relax(void)
 {
@@ -66,9 +70,10 @@ static void wait_change(_Atomic uint32_t *word, uint32_t seen)
 
 static void take_tasks(sy_pool *p, int index)
 {
-    inside = true;
+    inside = p;
+    inside_as = index;
     for (int t; (t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->tasks; ) p->fn(p->arg, t, index);
-    inside = false;
+    inside = NULL;
 }
 
 static void *work(void *arg)
@@ -87,7 +92,8 @@ static void *work(void *arg)
 void sy_pool_run(sy_pool *p, int tasks, void (*fn)(void *arg, int task, int worker), void *arg)
 {
     if (!p || p->started == 0 || tasks <= 1 || inside) {
-        for (int t = 0; t < tasks; t++) fn(arg, t, 0);
+        int self = p && inside == p ? inside_as : 0;
+        for (int t = 0; t < tasks; t++) fn(arg, t, self);
         return;
     }
     p->tasks = tasks;
@@ -113,16 +119,29 @@ static long read_number(const char *path, const char *fmt, long *second)
     return a;
 }
 
-/* The container's CPU quota in whole cores, 0 = none. */
+/* Whole cores of a quota of q microseconds in each period, 0 = none. */
+static int whole(long q, long period) { return q <= 0 || period <= 0 ? 0 : q < period ? 1 : (int)(q / period); }
+
+/* The CPU quota of our control group in whole cores, 0 = none: in version 2 the smallest of the group and those above it. */
 static int quota(void)
 {
-    long period = 0, q = read_number("/sys/fs/cgroup/cpu.max", "%ld %ld", &period);
-    if (q <= 0 || period <= 0) {
-        q = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "%ld", &period);
-        period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "%ld", &(long){ 0 });
+    char group[512] = "/", path[600];
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    for (char line[512]; f && fgets(line, sizeof line, f); )
+        if (!strncmp(line, "0::/", 4)) snprintf(group, sizeof group, "%.*s", (int)strcspn(line + 3, "\n"), line + 3);
+    if (f) fclose(f);
+    int least = 0;
+    for (char *slash = group; slash; ) {
+        long period = 0;
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+        long q = read_number(path, "%ld %ld", &period);
+        int n = whole(q, period);
+        if (n && (!least || n < least)) least = n;
+        if ((slash = strrchr(group, '/'))) *slash = 0;
     }
-    if (q <= 0 || period <= 0) return 0;
-    return q < period ? 1 : (int)(q / period);
+    if (least) return least;
+    long none;
+    return whole(read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "%ld", &none), read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "%ld", &none));
 }
 
 /* Distinct (package, core) pairs among the CPUs of the mask; the CPUs themselves where the system does not tell. */
@@ -150,6 +169,7 @@ int sy_pool_default_threads(void)
     cpu_set_t mask;
     int n = 1, q = quota();
     if (sched_getaffinity(0, sizeof mask, &mask) == 0) n = cores(&mask);
+    else n = (int)sysconf(_SC_NPROCESSORS_ONLN);     /* more CPUs than a cpu_set_t holds */
     if (q && q < n) n = q;
     return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
 }
@@ -160,14 +180,21 @@ sy_status sy_pool_open(sy_pool **out, int threads, sy_err *err)
     sy_pool *p = sy_calloc(1, sizeof *p);
     if (!p) return sy_fail(err, SY_ENOMEM, "no memory for the thread pool");
     p->threads = threads ? threads : sy_pool_default_threads();
+    sigset_t all, old;                               /* workers leave signals to the caller's threads, whose reads they shall interrupt */
+    sigfillset(&all);
+    for (const int *s = (const int[]){ SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, 0 }; *s; s++) sigdelset(&all, *s);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = 0;
     for (int i = 1; i < p->threads; i++) {
         p->who[i] = (worker){ p, i };
-        int e = pthread_create(&p->thread[i], NULL, work, &p->who[i]);
-        if (e) {
-            sy_pool_close(p);
-            return sy_fail(err, SY_ENOMEM, "thread %d of %d cannot be started: %s", i + 1, threads, strerror(e));
-        }
+        if ((failed = pthread_create(&p->thread[i], NULL, work, &p->who[i]))) break;
         p->started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) {
+        sy_fail(err, SY_ENOMEM, "thread %d of %d cannot be started: %s; ask for fewer with --threads", p->started + 2, p->threads, strerror(failed));
+        sy_pool_close(p);
+        return SY_ENOMEM;
     }
     *out = p;
     return SY_OK;

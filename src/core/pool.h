@@ -16,8 +16,9 @@ sy_status sy_pool_open(sy_pool **out, int threads, sy_err *err);
 void      sy_pool_close(sy_pool *p);                  /* NULL is fine */
 int       sy_pool_threads(const sy_pool *p);
 int       sy_pool_default_threads(void);
-/* Calls fn(arg, task, worker) for task = 0 .. tasks-1, worker = 0 .. threads-1, and returns when all are done. Calls from inside
- * a task run on the calling thread. p = NULL runs everything on the calling thread. */
+/* Calls fn(arg, task, worker) for task = 0 .. tasks-1, worker = 0 .. threads-1, and returns when all are done. A call from inside
+ * a task runs on the calling thread, under that task's worker number. p = NULL runs everything on the calling thread. One caller
+ * at a time; a task must return (no jump out of it). */
 void      sy_pool_run(sy_pool *p, int tasks, void (*fn)(void *arg, int task, int worker), void *arg);
 
 #endif

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/log.h"
+#include "core/utf8.h"
 
 enum { LEAST_WIDTH = 20, BAR_MOST = 32, BAR_LEAST = 8 };
 
@@ -44,7 +44,7 @@ void sy_progress_open(sy_progress *p, FILE *to, const char *what, double total, 
     if (!to) p->mode = SY_PROGRESS_QUIET;
     else if (mode == SY_PROGRESS_AUTO) p->mode = can_draw(to) ? SY_PROGRESS_BAR : SY_PROGRESS_PLAIN;
     snprintf(p->what, sizeof p->what, "%s", what);
-    sy_log_clean(p->what);
+    sy_utf8_clean(p->what);
 }
 
 /* Columns of a text, a character counted as one; at most `most` of them, *bytes gets the length of those. */
@@ -119,7 +119,7 @@ void sy_progress_at(sy_progress *p, double done, const char *extra)
     p->done = done;
     if (extra) {
         snprintf(p->extra, sizeof p->extra, "%s", extra);
-        sy_log_clean(p->extra);
+        sy_utf8_clean(p->extra);
     }
     if (since >= 0.05) {                             /* rate = sum of w * speed / sum of w, where w fades with a time of 20 s */
         double keep = exp(-since / 20), before = p->rate_done > p->from ? p->rate_done : p->from;

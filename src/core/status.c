@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 const char *sy_status_text(sy_status status)
 {
     switch (status) {
@@ -14,6 +16,14 @@ const char *sy_status_text(sy_status status)
     return "unknown status";
 }
 
+/* A cut may split a character, and what was quoted from a file may hold anything. */
+static void finish(char *text)
+{
+    size_t n = strlen(text);
+    text[n - sy_utf8_tail(text, n)] = 0;
+    sy_utf8_clean(text);
+}
+
 sy_status sy_fail(sy_err *err, sy_status status, const char *fmt, ...)
 {
     if (!err) return status;
@@ -21,6 +31,7 @@ sy_status sy_fail(sy_err *err, sy_status status, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
+    finish(err->text);
     err->status = status;
     return status;
 }
@@ -40,6 +51,7 @@ sy_status sy_within(sy_err *err, sy_status status, const char *fmt, ...)
     if (len > room) len = room;
     memcpy(err->text + n, inner, len);
     err->text[(size_t)n + len] = 0;
+    finish(err->text);
     err->status = status;
     return status;
 }

@@ -40,7 +40,7 @@ typedef struct sy_err {
 
 /* The name of a status ("bad argument or option"); never NULL. */
 const char *sy_status_text(sy_status status);
-/* Writes the sentence and returns `status`; `err` may be NULL. */
+/* Writes the sentence and returns `status`; `err` may be NULL. Control characters and bytes that are not UTF-8 become '?'. */
 sy_status sy_fail(sy_err *err, sy_status status, const char *fmt, ...) SY_PRINTF(3, 4);
 /* Puts "fmt: " before the sentence in `err` and returns `status`; does nothing for SY_OK. */
 sy_status sy_within(sy_err *err, sy_status status, const char *fmt, ...) SY_PRINTF(3, 4);

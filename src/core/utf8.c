@@ -1,6 +1,8 @@
 /* core/utf8.c - Table 3-7 of the Unicode standard as ranges of the second byte. */
 #include "core/utf8.h"
 
+#include <string.h>
+
 int sy_utf8_next(const char *text, size_t n, uint32_t *cp)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -43,4 +45,17 @@ size_t sy_utf8_tail(const char *s, size_t n)
         return want > back && sy_utf8_next(s + n - back, back, &cp) == -(int)back ? back : 0;
     }
     return 0;
+}
+
+char *sy_utf8_clean(char *text)
+{
+    for (size_t i = 0, n = strlen(text); i < n; ) {
+        uint32_t cp;
+        int len = sy_utf8_next(text + i, n - i, &cp);
+        size_t bytes = (size_t)(len > 0 ? len : -len);
+        if (cp == '\n' || cp == '\r' || cp == '\t') text[i] = ' ';
+        else if (len < 0 || cp < 32 || (cp >= 127 && cp < 160)) memset(text + i, '?', bytes);
+        i += bytes;
+    }
+    return text;
 }

@@ -11,5 +11,8 @@ int    sy_utf8_next(const char *s, size_t n, uint32_t *cp);
 int    sy_utf8_put(uint32_t cp, char out[4]);        /* bytes written; an invalid code point gives U+FFFD */
 /* Bytes at the end of s that begin a code point which is not complete yet: 0..3. */
 size_t sy_utf8_tail(const char *s, size_t n);
+/* Makes a text safe for a terminal and one line, in place: line ends become spaces, other control characters and malformed bytes
+ * '?' (a name out of a file may hold escape sequences). Returns the text. */
+char  *sy_utf8_clean(char *text);
 
 #endif

@@ -14,7 +14,7 @@ typedef struct state {
     ZSTD_DCtx  *z;
     const char *path;
     char       *piece;                               /* [PIECE] */
-    uint64_t    out, limit;
+    uint64_t    in, out, limit;
     size_t      in_frame;                            /* what the decoder still wants: 0 between frames */
     sy_status (*fn)(void *arg, const char *data, size_t n, sy_err *err);
     void       *arg;
@@ -39,6 +39,7 @@ static sy_status feed(void *arg, const char *data, size_t n, sy_err *err)
 {
     state *s = arg;
     ZSTD_inBuffer in = { data, n, 0 };
+    s->in += n;
     for (;;) {
         ZSTD_outBuffer out = { s->piece, PIECE, 0 };
         size_t was = in.pos, r = ZSTD_decompressStream(s->z, &out, &in);
@@ -66,8 +67,8 @@ sy_status sy_zstd_each(const char *path, uint64_t limit, sy_status (*fn)(void *a
     if (st == SY_OK) ZSTD_DCtx_setParameter(s.z, ZSTD_d_windowLogMax, WINDOW_LOG);
     if (st == SY_OK) st = sy_file_each(path, feed, &s, err);
     if (st == SY_OK && s.in_frame)
-        st = s.out ? sy_fail(err, SY_EFORMAT, "%s is cut short: it ends inside a frame, after %llu decompressed bytes", path, (unsigned long long)s.out)
-                   : sy_fail(err, SY_EFORMAT, "%s is not a whole zstd file", path);
+        st = s.in ? sy_fail(err, SY_EFORMAT, "%s is cut short: it ends inside a frame, after %llu decompressed bytes", path, (unsigned long long)s.out)
+                  : sy_fail(err, SY_EFORMAT, "%s is empty, not a zstd file", path);
     ZSTD_freeDCtx(s.z);
     sy_free(s.piece);
     return st;
