@@ -6,6 +6,7 @@
 #include "build_info.h"
 #include "cli/cli.h"
 #include "core/debug.h"
+#include "core/utf8.h"
 #include "methods.h"
 
 #define X(name) extern const sy_command sy_cmd_##name;
@@ -172,7 +173,7 @@ static int finish(sy_status st, const sy_err *err, const char *name)
     if (st == SY_OK) return 0;
     char text[sizeof err->text];
     snprintf(text, sizeof text, "%s", err->text[0] ? err->text : sy_status_text(st));
-    fprintf(stderr, "switchyard %s: %s\n", name, sy_log_clean(text));
+    fprintf(stderr, "switchyard %s: %s\n", name, sy_utf8_clean(text));
     return st == SY_EARG ? 2 : 1;
 }
 
