@@ -186,13 +186,20 @@ static void sample_fill(sy_tape *t, sy_real *x, size_t n, double lo, double hi)
     if (t->probe.leaf == t->leaves && t->probe.at < n) x[t->probe.at] += t->probe.delta;
 }
 
+static void sample_keep(sy_tape *t, sy_tensor *a, sy_weight *w)
+{
+    if (t->leaves == (int)SY_COUNT(t->leaf)) { sy_tape_fail(t, SY_EARG, "a sample makes more than %d leaves", t->leaves); return; }
+    t->leaf[t->leaves] = a;
+    t->leaf_w[t->leaves++] = w;
+}
+
 sy_tensor *sy_sample_leaf(sy_tape *t, double lo, double hi, int nd, const int *dim)
 {
     sy_tensor *a = sy_new(t, nd, dim);
     if (t->status != SY_OK) return a;
     sample_fill(t, a->x, sy_numel(a), lo, hi);
     a->wants = true;
-    t->leaf[t->leaves++] = a;
+    sample_keep(t, a, NULL);
     return a;
 }
 
@@ -206,6 +213,6 @@ sy_weight *sy_sample_weight(sy_tape *t, double lo, double hi, int nd, const int 
     memcpy(w->dim, dim, (size_t)nd * sizeof *dim);
     w->data = a->x;
     w->dx = sy_tape_alloc(t, sy_numel(a), sizeof(sy_real));
-    t->leaf_w[t->leaves++] = w;
+    sample_keep(t, NULL, w);
     return w;
 }
