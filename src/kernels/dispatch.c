@@ -1,7 +1,7 @@
 /* kernels/dispatch.c - which sets were built, and which of them this CPU runs.
  *
  * The vector sets exist for float on x86-64 only; each is one file, compiled with the flags of its set, and nothing else is: so
- * one binary runs everywhere. SY_DOUBLE has the plain set alone. */
+ * one binary runs everywhere. The build says SY_HAVE_<SET> for those it compiled; SY_DOUBLE has the plain set alone. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,8 +9,27 @@
 
 static bool always(void) { return true; }
 
+#ifdef SY_HAVE_AVX2
+extern const sy_kernels sy_kernels_avx2;
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+#ifdef SY_HAVE_AVX512
+extern const sy_kernels sy_kernels_avx512;
+static bool has_avx512(void)            /* all of x86-64-v4: the compiler may use any of it */
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
 static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     /* slowest first */
     { &sy_kernels_ref, always },
+#ifdef SY_HAVE_AVX2
+    { &sy_kernels_avx2, has_avx2 },
+#endif
+#ifdef SY_HAVE_AVX512
+    { &sy_kernels_avx512, has_avx512 },
+#endif
 };
 
 const sy_kernels *sy_kernels_at(int i)
