@@ -32,13 +32,14 @@ static struct keys keys_of(const sy_node *n, const sy_segment *s, int kv, bool v
     return (struct keys){ n->in[values ? 2 : 1]->x + (size_t)s->row * wide + (size_t)kv * hd, wide };
 }
 
-/* The keys lo .. hi-1 that a query at position p of a segment with `keys` keys sees within k0 .. k1-1. */
+/* The keys lo .. hi-1 that a query at position p sees within k0 .. k1-1; none: lo = hi, still within. */
 static void visible(const sy_attn *a, int p, int k0, int k1, int *lo, int *hi)
 {
     *lo = k0;
     *hi = k1;
     if (a->causal && *hi > p + 1) *hi = p + 1;
     if (a->window && *lo < p - a->window + 1) *lo = p - a->window + 1;
+    if (*lo > k1) *lo = k1;
     if (*hi < *lo) *hi = *lo;
 }
 
