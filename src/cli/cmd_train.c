@@ -1,8 +1,10 @@
 /* cli/cmd_train.c - switchyard train: settings from recipe, file and flags; then the run. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/open.h"
 #include "core/file.h"
+#include "data/known.h"
 #include "train/train.h"
 
 typedef struct args {
@@ -48,11 +50,25 @@ static sy_status set_text(sy_cli *cli, sy_config *c, const char *key, const char
     return value ? sy_config_set(c, key, value, &cli->arena, err) : SY_OK;
 }
 
+/* The data set that a recipe names, found in --data-dir or $SY_DATA, with the options that it is read by. */
+static sy_status recipe_data(sy_cli *cli, const args *a, const char *name, sy_config *c, sy_err *err)
+{
+    const char *dirs[] = { a->data_dir, getenv("SY_DATA") };
+    const sy_known *k;
+    const char *const *source;
+    sy_list l = { .n = 0 };
+    SY_TRY(sy_known_find(name, &k, err));
+    SY_TRY(sy_known_sources(k, dirs, 2, &cli->arena, &source, &l.n, err));
+    for (int i = 0; i < l.n; i++) l.v[i] = source[i];
+    SY_TRY(sy_opt_parse(sy_data_opts, &c->data, k->options, &cli->arena, NULL, err));
+    return set_list(cli, c, "data.data", &l, err);
+}
+
 static sy_status settings(sy_cli *cli, const args *a, sy_config *c, sy_err *err)
 {
+    const sy_recipe *r = NULL;
     if (a->recipe) {
-        const sy_recipe *r = sy_recipe_find(a->recipe, err);
-        if (!r) return SY_ENOENT;
+        if (!(r = sy_recipe_find(a->recipe, err))) return SY_ENOENT;
         SY_TRY(sy_recipe_apply(r, c, &cli->arena, err));
     }
     if (a->config) SY_TRY(sy_config_read(c, a->config, &cli->arena, err));
@@ -74,6 +90,7 @@ static sy_status settings(sy_cli *cli, const args *a, sy_config *c, sy_err *err)
         if (!eq) return sy_fail(err, SY_EARG, "--set %s: write KEY=VALUE", a->set.v[i]);
         SY_TRY(sy_config_set(c, key, eq + 1, &cli->arena, err));
     }
+    if (r && r->data && !*c->corpus.data) return recipe_data(cli, a, r->data, c, err);
     return SY_OK;
 }
 
