@@ -226,9 +226,10 @@ sy_status sy_writer_open(sy_writer *w, const char *path, sy_err *err)
     *w = (sy_writer){ .fd = -1 };
     if (there && !S_ISREG(old.st_mode)) return sy_fail(err, SY_EARG, "%s is %s, it cannot be replaced by a file", path, kind_of(old.st_mode));
     if (there && realpath(path, real_path)) path = real_path;      /* through a link: the file is replaced, the link stays */
-    if (strlen(path) >= sizeof w->path) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
-    snprintf(w->path, sizeof w->path, "%s", path);
-    snprintf(w->temp, sizeof w->temp, "%s.tmp.%ld", path, (long)getpid());
+    size_t n = strlen(path);
+    if (n >= sizeof w->path) return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
+    memcpy(w->path, path, n + 1);
+    snprintf(w->temp, sizeof w->temp, "%.*s.tmp.%ld", (int)sizeof w->path - 1, w->path, (long)getpid());
     unlink(w->temp);                                 /* of a killed process with our number; EXCL follows no planted link */
     w->fd = open_file(w->temp, O_WRONLY | O_CREAT | O_EXCL);
     if (w->fd < 0) return io_fail(err, "write", w->temp);

@@ -56,12 +56,12 @@ const sy_opt *sy_opt_find(const sy_opt *rows, const char *key, size_t *at, int *
     return f.row;
 }
 
-/* Levenshtein distance with early capping: words are short. */
+/* Levenshtein distance; words of more than 63 bytes are far from everything. */
 static int distance(const char *a, const char *b)
 {
     enum { MAX = 63 };
     size_t n = strlen(a), m = strlen(b);
-    if (n > MAX || m > MAX) return MAX;
+    if (n > MAX || m > MAX) return INT_MAX;
     int d[MAX + 1];
     for (size_t j = 0; j <= m; j++) d[j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
