@@ -34,17 +34,17 @@ static void note_aux(sy_step_result *out, const sy_losses *l, double share)
 }
 
 /* Forward and backward of one micro-batch; adds its share of the loss to *out. */
-static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, int64_t all, int64_t all_tokens, sy_step_result *out, sy_err *err)
+static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, sy_step_result *out, sy_err *err)
 {
     sy_tape *t = &s->tape;
     sy_losses losses = { 0 };
     sy_tape_reset(t);
     run->losses = &losses;
     sy_tensor *hidden = sy_model_hidden(s->model, t, b, run);
-    sy_xent x = { .scale = 1.0 / (double)all, .smoothing = s->label_smoothing, .z_loss = s->z_loss };
+    sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss };
     sy_tensor *loss = sy_cross_entropy(t, hidden, sy_model_head(s->model), b->label, &x);
     SY_TRY(sy_tape_status(t, err));
-    double share = (double)b->T / (double)all_tokens;
+    double share = (double)b->T / (double)out->tokens;
     out->loss += (double)loss->x[0];
     for (int i = 0; i < losses.n; i++) loss = sy_add(t, loss, sy_affine(t, losses.l[i].value, share, 0));
     note_aux(out, &losses, share);
@@ -78,40 +78,27 @@ static void forget(sy_stepper *s)
         if (s->model->layer[l].sparse) sy_block_forget(&s->model->layer[l].block);
 }
 
-sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err)
+sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_step_result *out, sy_err *err)
 {
-    enum { MAX_MICRO = 1024 };
     sy_engine *e = s->model->eng;
     sy_params *p = &s->model->params;
-    int micro = s->micro_batch_size > 0 && s->micro_batch_size < s->batch_size ? s->micro_batch_size : s->batch_size;
-    int n = (s->batch_size + micro - 1) / micro;
     double progress = s->steps ? (double)s->step / (double)s->steps : 0;
-    sy_batch batch[MAX_MICRO];
-    int64_t all = 0, tokens = 0;
-    if (n > MAX_MICRO) return sy_fail(err, SY_EARG, "batch_size %d in micro-batches of %d gives %d of them; at most %d", s->batch_size, micro, n, MAX_MICRO);
     *out = (sy_step_result){ .lr = sy_lr_at(s->optim, s->step, s->steps) };
-    sy_arena_reset(&s->rows);
     for (int i = 0; i < n; i++) {
-        int rows = i + 1 < n ? micro : s->batch_size - i * micro;
-        SY_TRY(sy_data_rows(s->data, s->row + (int64_t)i * micro, rows, &s->rows, &batch[i], err));
-        all += counted(&batch[i]);
-        tokens += batch[i].T;
+        out->counted += counted(&batch[i]);
+        out->tokens += batch[i].T;
     }
-    out->tokens = tokens;
-    out->counted = all;
-    s->row += s->batch_size;
-    if (!all) return sy_fail(err, SY_EARG, "step %lld: none of its %lld tokens has a label; every token is masked", (long long)s->step, (long long)tokens);
+    if (!out->counted) return sy_fail(err, SY_EARG, "step %lld: none of its %lld tokens has a label; every token is masked", (long long)s->step, (long long)out->tokens);
     SY_TRY(sy_model_before(s->model, s->step, s->steps, progress, err));
     sy_grad_zero(e, p);
     sy_run run = { .mode = SY_TRAIN, .seed = s->seed, .step = s->step, .steps = s->steps, .progress = progress, .n_micro = n };
-    if (needs_count(s->model))
-        for (int i = 0; i < n; i++) {
-            run.micro = i;
-            SY_TRY(sy_within(err, count_pass(s, &batch[i], run, err), "step %lld", (long long)s->step));
-        }
+    for (int i = 0; i < n && needs_count(s->model); i++) {
+        run.micro = i;
+        SY_TRY(sy_within(err, count_pass(s, &batch[i], run, err), "step %lld", (long long)s->step));
+    }
     for (int i = 0; i < n; i++) {
         run.micro = i;
-        SY_TRY(sy_within(err, micro_batch(s, &batch[i], &run, all, tokens, out, err), "step %lld", (long long)s->step));
+        SY_TRY(sy_within(err, micro_batch(s, &batch[i], &run, out, err), "step %lld", (long long)s->step));
     }
     s->madds += s->tape.madds;
     s->tape.madds = 0;
@@ -123,8 +110,25 @@ sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err)
     } else {
         double max = s->optim->max_grad_norm, clip = max > 0 && out->grad_norm > max ? max / out->grad_norm : 1;
         sy_optim_step(e, p, s->optim, out->lr, ++s->updates, clip);
+        SY_TRY(sy_model_after(s->model, s->step, s->steps, progress, err));
     }
-    if (!out->skipped) SY_TRY(sy_model_after(s->model, s->step, s->steps, progress, err));
     s->step++;
+    return SY_OK;
+}
+
+sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err)
+{
+    enum { MAX_MICRO = 1024 };
+    int micro = s->micro_batch_size > 0 && s->micro_batch_size < s->batch_size ? s->micro_batch_size : s->batch_size;
+    int n = (s->batch_size + micro - 1) / micro;
+    sy_batch batch[MAX_MICRO];
+    if (n > MAX_MICRO) return sy_fail(err, SY_EARG, "batch_size %d in micro-batches of %d gives %d of them; at most %d", s->batch_size, micro, n, MAX_MICRO);
+    sy_arena_reset(&s->rows);
+    for (int i = 0; i < n; i++) {
+        int rows = i + 1 < n ? micro : s->batch_size - i * micro;
+        SY_TRY(sy_data_rows(s->data, s->row + (int64_t)i * micro, rows, &s->rows, &batch[i], err));
+    }
+    SY_TRY(sy_stepper_batches(s, batch, n, out, err));
+    s->row += s->batch_size;
     return SY_OK;
 }

@@ -37,5 +37,7 @@ typedef struct sy_stepper {             /* everything a step needs; opened by sy
 void      sy_stepper_close(sy_stepper *s);
 /* Runs one step and moves step and row on. A step whose loss or gradients are not finite changes no weight: it is reported as skipped. */
 sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err);
+/* The same on n micro-batches that the caller made; the row of the data order stays. */
+sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_step_result *out, sy_err *err);
 
 #endif
