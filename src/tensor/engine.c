@@ -1,6 +1,8 @@
 /* tensor/engine.c - opening an engine, and cutting loops over its threads. */
 #include "tensor/engine.h"
 
+#include <string.h>
+
 #include "core/alloc.h"
 
 sy_status sy_engine_init(sy_engine *e, int threads, const char *kernels, const sy_methods *methods, sy_err *err)
@@ -22,8 +24,25 @@ void sy_engine_uninit(sy_engine *e)
 {
     for (int i = 0; e->scratch && i < e->threads; i++) sy_arena_free(&e->scratch[i]);
     sy_free(e->scratch);
+    sy_free((void *)e->methods.extra);
     sy_pool_close(e->pool);
     *e = (sy_engine){ 0 };
+}
+
+sy_status sy_engine_register(sy_engine *e, const sy_method *m, sy_err *err)
+{
+    int n = 0;
+    while (e->methods.extra && e->methods.extra[n]) n++;
+    for (const sy_method *const *l = e->methods.list; l && *l; l++)
+        if ((*l)->kind == m->kind && !strcmp((*l)->name, m->name)) return sy_fail(err, SY_EEXIST, "there is a built-in %s '%s'", sy_kind_word(m->kind), m->name);
+    for (int i = 0; i < n; i++)
+        if (e->methods.extra[i]->kind == m->kind && !strcmp(e->methods.extra[i]->name, m->name)) return sy_fail(err, SY_EEXIST, "a %s '%s' is registered already", sy_kind_word(m->kind), m->name);
+    const sy_method **extra = sy_realloc((void *)e->methods.extra, ((size_t)n + 2) * sizeof *extra);
+    if (!extra) return sy_fail(err, SY_ENOMEM, "no memory to register %s '%s'", sy_kind_word(m->kind), m->name);
+    extra[n] = m;
+    extra[n + 1] = NULL;
+    e->methods.extra = extra;
+    return SY_OK;
 }
 
 struct each { int n, per; void (*fn)(void *, int, int, int); void *arg; };

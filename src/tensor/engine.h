@@ -25,6 +25,9 @@ typedef struct sy_engine {
 sy_status sy_engine_init(sy_engine *e, int threads, const char *kernels, const sy_methods *methods, sy_err *err);
 void      sy_engine_uninit(sy_engine *e);                       /* copes with a zeroed engine */
 
+/* Adds a method from outside the tree; borrowed until the engine is closed. SY_EEXIST: its kind has one of this name. */
+sy_status sy_engine_register(sy_engine *e, const sy_method *m, sy_err *err);
+
 /* Calls fn(arg, from, to, worker) for runs that cover 0..n-1. `ops` is the work of one item in elementary operations; below
  * about 20 us in all, everything runs on the calling thread. How the range is cut never changes a result. */
 void sy_each(sy_engine *e, int n, double ops, void (*fn)(void *arg, int from, int to, int worker), void *arg);
