@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "build_info.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -257,10 +258,14 @@ static sy_status write_run_json(const run *r, const char *path, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_json j;
+    sy_config defaults;
     double total, active, madds, k = sy_model_nominal_k(r->model);
     sy_spec_size(&r->model->spec, k ? k : r->model->spec.num_experts, &total, &active, &madds);
+    sy_config_defaults(&defaults);
     sy_json_open(&j, &b, 2);
     sy_json_begin(&j, '{');
+    sy_json_key(&j, "switchyard"), sy_json_text(&j, SY_VERSION);
+    sy_json_key(&j, "commit"), sy_json_text(&j, SY_COMMIT);
     sy_config_write(r->c, &j);
     sy_json_key(&j, "derived");
     sy_json_begin(&j, '{');
@@ -271,6 +276,10 @@ static sy_status write_run_json(const run *r, const char *path, sy_err *err)
     sy_json_key(&j, "data_id"), sy_json_text(&j, sy_data_id(r->job->data));
     sy_json_key(&j, "tokenizer_id"), sy_json_text(&j, sy_tokenizer_id(r->job->tok));
     sy_json_key(&j, "kernels"), sy_json_text(&j, r->job->eng->k->name);
+    sy_json_key(&j, "defaults");                     /* of this version: a report shows what differs */
+    sy_json_begin(&j, '{');
+    sy_config_write(&defaults, &j);
+    sy_json_end(&j, '}');
     sy_json_end(&j, '}');
     sy_json_end(&j, '}');
     sy_buf_put(&b, "\n", 1);
