@@ -160,20 +160,40 @@ static bool ends_with(const char *s, size_t n, const char *tail)
     return n > t && !memcmp(s + n - t, tail, t);
 }
 
+static reader reader_for(const sy__file *f, const sy_data_options *o, const sy__sink *sink, bool *zst)
+{
+    size_t n = strlen(f->path);
+    *zst = ends_with(f->path, n, ".zst");
+    if (*zst) n -= strlen(".zst");
+    return (reader){ .f = f, .o = o, .sink = sink, .line = 1, .json = ends_with(f->path, n, ".jsonl") || ends_with(f->path, n, ".ndjson") };
+}
+
+/* After the last byte, or a failure on the way to it. */
+static sy_status reader_close(reader *r, sy_status status, bool *binary, sy_err *err)
+{
+    if (status == SY_OK) status = finish(r, err);
+    if (r->binary) status = SY_OK;
+    sy_buf_free(&r->buf);
+    *binary = r->binary;
+    return status;
+}
+
 sy_status sy__read_file(const sy__file *f, const sy_data_options *o, const sy__sink *sink, bool *binary, sy_err *err)
 {
-    reader r = { .f = f, .o = o, .sink = sink, .line = 1 };
-    size_t n = strlen(f->path);
-    bool zst = ends_with(f->path, n, ".zst");
-    if (zst) n -= strlen(".zst");
-    r.json = ends_with(f->path, n, ".jsonl") || ends_with(f->path, n, ".ndjson");
+    bool zst;
+    reader r = reader_for(f, o, sink, &zst);
     SY_TRY(same_file(f, err));
     uint64_t limit = (uint64_t)f->size * EXPANDS_MOST + ((uint64_t)64 << 20);    /* more is no text but a bomb */
     sy_status status = zst ? sy_zstd_each(f->path, limit, feed, &r, err) : feed_plain(&r, err);
-    if (status == SY_OK) status = finish(&r, err);
-    if (r.binary) status = SY_OK;
-    if (status == SY_OK) status = same_file(f, err);
-    sy_buf_free(&r.buf);
-    *binary = r.binary;
-    return status;
+    SY_TRY(reader_close(&r, status, binary, err));
+    return same_file(f, err);
+}
+
+sy_status sy__read_bytes(const sy__file *f, const char *text, size_t n, size_t piece, const sy_data_options *o, const sy__sink *sink, bool *binary, sy_err *err)
+{
+    bool zst;
+    reader r = reader_for(f, o, sink, &zst);
+    sy_status status = SY_OK;
+    for (size_t at = 0; at < n && status == SY_OK; at += piece) status = feed(&r, text + at, n - at < piece ? n - at : piece, err);
+    return reader_close(&r, status, binary, err);
 }

@@ -18,6 +18,10 @@ typedef struct sy__sink {               /* who receives documents: any number of
  * SY_EIO when the file is not the one that was listed or changes meanwhile; SY_EFORMAT names file and line. */
 sy_status sy__read_file(const sy__file *f, const sy_data_options *o, const sy__sink *sink, bool *binary, sy_err *err);
 
+/* The same for bytes in memory that are fed in pieces; only the name of `f` is used, and no decompression takes place. What the sink gets does not
+ * depend on `piece`. */
+sy_status sy__read_bytes(const sy__file *f, const char *text, size_t n, size_t piece, const sy_data_options *o, const sy__sink *sink, bool *binary, sy_err *err);
+
 /* One JSON line; `line` is its number. Empty lines are no document. */
 sy_status sy__read_json_line(const char *path, int64_t line, const char *text, size_t bytes, const sy_data_options *o, const sy__sink *sink,
                              sy_err *err);

@@ -97,6 +97,27 @@ static void test_good(void **state)
     }
 }
 
+/* Fed byte by byte, in threes, or in one piece: the same documents. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    sy_data_options o;
+    sy_arena a = { 0 };
+    for (size_t i = 0; i < SY_COUNT(goods); i++)
+        for (size_t piece = 1; piece <= goods[i].n + 1; piece++) {
+            sy__file f = { goods[i].name, 0, 0 };
+            bool binary = true;
+            sy_test_case("%s in pieces of %zu", goods[i].name, piece);
+            sy_opt_defaults(sy_data_opts, &o);
+            if (goods[i].opts) sy_expect_ok(sy_opt_parse(sy_data_opts, &o, goods[i].opts, &a, NULL, err));
+            sy_buf_clear(&heard);
+            sy_expect_ok(sy__read_bytes(&f, goods[i].in, goods[i].n, piece, &o, &sink, &binary, err));
+            assert_false(binary);
+            assert_string_equal(heard.data ? heard.data : "", goods[i].out);
+        }
+    sy_arena_free(&a);
+}
+
 static void test_zst(void **state)
 {
     (void)state;
@@ -275,7 +296,7 @@ static void test_faults(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_zst), cmocka_unit_test(test_bad), cmocka_unit_test(test_binary),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_pieces), cmocka_unit_test(test_zst), cmocka_unit_test(test_bad), cmocka_unit_test(test_binary),
                                         cmocka_unit_test(test_blocks), cmocka_unit_test(test_changes), cmocka_unit_test(test_faults) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sy_buf_free(&heard);
