@@ -113,12 +113,15 @@ static sy_status entry(const char *name, json_t *v, const uint8_t *buffer, size_
     if (json_array_size(shape) > SY_ST_DIMS) return sy_fail(err, SY_EUNSUP, "%s: tensor '%.200s' has %zu dimensions", file, name, json_array_size(shape));
     t->nd = (int)json_array_size(shape);
     t->n = 1;
+    size_t product = 1;                              /* of the dimensions that are not 0: code that multiplies some of them must not wrap either */
     for (int d = 0; d < t->nd; d++) {
         uint64_t dim;
         if (!offset_of(json_array_get(shape, (size_t)d), &dim)) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s': dimension %d is not a whole number", file, name, d);
         t->dim[d] = (int64_t)dim;
         t->n = sy_mul_size(t->n, dim);
+        product = sy_mul_size(product, dim ? dim : 1);
     }
+    if (product > SIZE_MAX / 8) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s': its shape gives more values than memory can address", file, name);
     t->bytes = sy_mul_size(t->n, (size_t)sy_dtype_size(t->type));
     if (!offset_of(json_array_get(range, 0), &b) || !offset_of(json_array_get(range, 1), &e) || e < b || e > size)
         return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' lies outside the file's %zu bytes of data", file, name, size);
