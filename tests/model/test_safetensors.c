@@ -366,7 +366,7 @@ static void failing_disk(void **state)
             done = !fell;
             if (done && st != SY_OK) fail_msg("no call failed: %s", err.text);
             if (!done && st == SY_OK) fail_msg("call %d failed and nobody noticed", n);
-            if (!done) sy_expect_fail_(st, SY_EIO, &err, errors[i] == ENOSPC || errors[i] == EDQUOT ? "the disk is full" : strerror(errors[i]), "sy_st_write");
+            if (!done) sy_expect_fail_(st, SY_EIO, &err, errors[i] == ENOSPC || errors[i] == EDQUOT ? "free some space" : strerror(errors[i]), "sy_st_write");
             sy_map map;
             sy_st s;
             sy_arena a = { 0 };
