@@ -1,6 +1,6 @@
 /* tests/route/bed.h - a sparse block with tokens around it, for the tests of routers, balance terms and experts.
  *
- * Values of a token depend on its sequence's number and its place alone, so that a sequence can be run alone or in a batch. */
+ * SY_KERNELS=ref runs them on another set of kernels. Values of a token depend on its sequence's number and its place alone, so that a sequence can be run alone or in a batch. */
 #ifndef SY_TEST_BED_H
 #define SY_TEST_BED_H
 
@@ -52,7 +52,10 @@ static inline sy_status bed_try(bed *B, const sy_block_spec *given, int threads,
 {
     sy_block_spec spec = bed_spec(given);
     *B = (bed){ .D = spec.D };
-    SY_TRY(sy_engine_init(&B->eng, threads, NULL, methods, err));
+    sy_methods tables = *methods;
+    tables.extra = NULL;                                                  /* the engine owns its list: methods from outside are registered */
+    SY_TRY(sy_engine_init(&B->eng, threads, getenv("SY_KERNELS"), &tables, err));
+    for (const sy_method *const *m = methods->extra; m && *m; m++) SY_TRY(sy_engine_register(&B->eng, *m, err));
     sy_tape_init(&B->tape, &B->eng, train);
     B->params = (sy_params){ .arena = &B->arena, .train = train, .fresh = true };
     sy_site site = { .layer = 3, .nth = 1, .n_sparse = 2, .V = 16, .init_std = 0.4 };
