@@ -50,7 +50,7 @@ static sy_status feed(void *arg, const char *data, size_t n, sy_err *err)
                            (unsigned long long)s->limit);
         s->out += out.pos;
         if (out.pos) SY_TRY(s->fn(s->arg, s->piece, out.pos, err));
-        if (in.pos == n && out.pos < PIECE) return SY_OK;           /* all is in, and all that it gave is out */
+        if (in.pos == n && (r == 0 || out.pos < PIECE)) return SY_OK;       /* all is in, and all that it gave is out */
         if (in.pos == was && !out.pos) return sy_fail(err, SY_EFORMAT, "%s is damaged after %llu decompressed bytes", s->path, (unsigned long long)s->out);
     }
 }
