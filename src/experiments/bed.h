@@ -1,0 +1,40 @@
+/* experiments/bed.h - test beds: small tasks on which a setting is trained and measured in seconds or a minute.
+ *
+ *   cr        clustered regression: 8 domains of linear maps, a mixture of 8 linear experts; variants dom, blend, easy, skew
+ *   lm-tiny   a byte-level language model of 3 layers on several domains of text */
+#ifndef SY_BED_H
+#define SY_BED_H
+
+#include "data/data.h"
+#include "train/config.h"
+
+enum { SY_MAX_METRICS = 24 };
+
+typedef struct sy_metric { char name[48]; double value; } sy_metric;
+
+typedef struct sy_trial_result {        /* what one run measured; "loss" is what arms are compared by: lower is better */
+    sy_metric m[SY_MAX_METRICS];
+    int       n;
+} sy_trial_result;
+void   sy_metric_add(sy_trial_result *r, const char *name, double value);
+double sy_metric_get(const sy_trial_result *r, const char *name);   /* NaN when absent */
+
+typedef struct sy_trial {               /* one run, known by all of its fields */
+    const char *bed;                    /* "cr" or "lm-tiny" */
+    const char *settings;               /* of the bed, blank-separated key=value */
+    double      lr_scale;               /* times the bed's learning rate */
+    uint64_t    seed;
+} sy_trial;
+
+typedef struct sy_bed_context {         /* what beds need beside the trial */
+    sy_engine  *eng;
+    const char *const *data; int n_data;            /* sources of the text beds */
+    bool      (*stop)(void *arg);
+    void       *arg;
+} sy_bed_context;
+
+sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
+sy_status sy_bed_cr(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
+sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
+
+#endif

@@ -1,0 +1,38 @@
+/* experiments/experiment.h - a method against its baseline: tuned alike, the same seeds and data, a verdict by rule, and a page.
+ *
+ * Tuning: every arm over learning rate x {1/2, 1, 2} and, where it has one, its main coefficient x {1/3, 1, 3}, on one seed that is not used again.
+ * Verdict: difference of means against twice its standard error, else "no difference at this size". Finished runs are kept in one
+ * store, so that an experiment can be stopped at any time and continued. */
+#ifndef SY_EXPERIMENT_H
+#define SY_EXPERIMENT_H
+
+#include "core/buffer.h"
+#include "experiments/bed.h"
+
+typedef struct sy_arm {
+    const char *name;
+    const char *settings;               /* "$C" stands for the coefficient */
+    double      coef;                   /* main coefficient at scale 1; 0 = it has none */
+} sy_arm;
+
+typedef struct sy_experiment {
+    const char *key, *title, *paper, *bed;
+    const char *question;               /* what is compared, in a sentence or two */
+    const char *metrics;                /* shown beside the loss, blank-separated */
+    sy_arm      arm[4];                 /* arm[0] is the baseline; ends with a NULL name */
+} sy_experiment;
+extern const sy_experiment sy_experiments[];        /* ends with a NULL key */
+const sy_experiment *sy_experiment_find(const char *key, sy_err *err);
+
+typedef struct sy_experiment_options {
+    int         seeds;                  /* 0: five on cr, three on lm-tiny */
+    const char *store;                  /* folder of finished runs; made when absent */
+    bool        tune;                   /* false: every arm at scale 1 (the page says so) */
+    void      (*tell)(void *arg, const char *what, int done, int all);
+    void       *arg;
+} sy_experiment_options;
+
+/* Runs what the store does not have and writes the page (Markdown) into `page`. */
+sy_status sy_experiment_run(const sy_bed_context *c, const sy_experiment *x, const sy_experiment_options *o, sy_buf *page, sy_err *err);
+
+#endif

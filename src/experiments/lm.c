@@ -1,0 +1,70 @@
+/* experiments/lm.c - the bed "lm-tiny": the recipe of that name with a trial's settings, on the text given, nothing written to disk. */
+#include <string.h>
+
+#include "data/evaluate.h"
+#include "experiments/bed.h"
+#include "model/tokenizer.h"
+#include "train/step.h"
+
+typedef struct bed { sy_arena arena; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; } bed;
+
+static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
+{
+    sy_recipe own = { .name = "trial", .settings = trial->settings };
+    const sy_recipe *base = sy_recipe_find("lm-tiny", err);
+    if (!base) return SY_ENOENT;
+    sy_config *f = &b->config;
+    sy_config_defaults(f);
+    SY_TRY(sy_recipe_apply(base, f, &b->arena, err));
+    SY_TRY(sy_recipe_apply(&own, f, &b->arena, err));
+    f->train.seed = (int)trial->seed;
+    f->train.optim.lr *= trial->lr_scale;
+    SY_TRY(sy_tokenizer_open_bytes(&b->tok, false, err));
+    f->model.vocab_size = sy_tokenizer_vocab(b->tok);
+    sy_sources src = { .train = c->data, .n_train = c->n_data };
+    if (!c->n_data) return sy_fail(err, SY_EARG, "bed lm-tiny needs text: give --data");
+    SY_TRY(sy_data_open(&b->data, &src, &f->data, b->tok, trial->seed, err));
+    b->stepper = (sy_stepper){ .data = b->data, .optim = &f->train.optim, .seed = trial->seed, .batch_size = f->train.batch_size, .micro_batch_size = f->train.micro_batch_size,
+                               .steps = f->train.steps };
+    sy_tape_init(&b->stepper.tape, c->eng, true);
+    return sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err);
+}
+
+static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
+{
+    sy_evaluation e;
+    sy_model *m = b->stepper.model;
+    SY_TRY(sy_evaluate(m, b->data, b->config.train.eval_rows, NULL, &e, &b->arena, err));
+    sy_metric_add(out, "loss", sy_eval_per_byte(&e.line[e.lines - 1]));
+    for (int i = 0; i + 1 < e.lines && i < 10; i++) sy_metric_add(out, e.line[i].name, sy_eval_per_byte(&e.line[i]));
+    double vio = 0, spec = 0;
+    for (int i = 0; i < m->n_sparse; i++) {
+        vio += sy_stats_maxvio(&e.stats[i]) / m->n_sparse;
+        spec += sy_stats_specialisation(&e.stats[i]) / m->n_sparse;
+    }
+    if (m->n_sparse) sy_metric_add(out, "maxvio", vio), sy_metric_add(out, "specialisation", spec);
+    double total, active, madds, k = sy_model_nominal_k(m);
+    sy_spec_size(&m->spec, k ? k : m->spec.num_experts, &total, &active, &madds);
+    sy_metric_add(out, "parameters", total);
+    sy_metric_add(out, "active_parameters", active);
+    sy_metric_add(out, "train_gmadds", (double)b->stepper.madds / 1e9);
+    return SY_OK;
+}
+
+sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_result *out, sy_err *err)
+{
+    bed b = { 0 };
+    sy_status st = open_bed(&b, c, trial, err);
+    while (st == SY_OK && b.stepper.step < b.stepper.steps) {
+        sy_step_result r;
+        st = sy_stepper_run(&b.stepper, &r, err);
+        if (st == SY_OK && c->stop && c->stop(c->arg)) st = sy_fail(err, SY_ESTOP, "stopped");
+    }
+    if (st == SY_OK) st = measure(&b, out, err);
+    sy_stepper_close(&b.stepper);
+    sy_model_free(b.stepper.model);
+    sy_data_close(b.data);
+    sy_tokenizer_close(b.tok);
+    sy_arena_free(&b.arena);
+    return st;
+}
