@@ -11,7 +11,7 @@ static const sy_flag flags[] = {
     { 0 }
 };
 
-static sy_status print(sy_status (*make)(const sy_run *, int, sy_buf *, sy_err *), const sy_run *runs, int n, sy_err *err)
+static sy_status print(sy_status (*make)(const sy_record *, int, sy_buf *, sy_err *), const sy_record *runs, int n, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_status st = make(runs, n, &b, err);
@@ -20,7 +20,7 @@ static sy_status print(sy_status (*make)(const sy_run *, int, sy_buf *, sy_err *
     return st;
 }
 
-static sy_status write_page(sy_cli *cli, const char *out, const char *first, const sy_run *runs, int n, sy_err *err)
+static sy_status write_page(sy_cli *cli, const char *out, const char *first, const sy_record *runs, int n, sy_err *err)
 {
     char path[1024];
     sy_buf page = { 0 };
@@ -36,17 +36,17 @@ static sy_status write_page(sy_cli *cli, const char *out, const char *first, con
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)
 {
     const args *arg = a;
-    sy_run runs[SY_REPORT_RUNS];
+    sy_record runs[SY_REPORT_RUNS];
     int read = 0;
     sy_status st = SY_OK;
     if (n > SY_REPORT_RUNS) return sy_fail(err, SY_EARG, "a report shows at most %d runs, not %d", SY_REPORT_RUNS, n);
-    while (read < n && (st = sy_run_read(&runs[read], words[read], err)) == SY_OK) read++;
+    while (read < n && (st = sy_record_read(&runs[read], words[read], err)) == SY_OK) read++;
     for (int i = 0; i < read; i++)
         for (size_t k = 0; k < runs[i].n_note && !arg->text; k++) sy_log_warn(&cli->log, "%s: %s", words[i], runs[i].note[k]);
     if (st == SY_OK) st = write_page(cli, arg->out, words[0], runs, n, err);
     if (st == SY_OK && cli->json) st = print(sy_report_json, runs, n, err);
     else if (st == SY_OK && arg->text) st = print(sy_report_text, runs, n, err);
-    while (read--) sy_run_free(&runs[read]);
+    while (read--) sy_record_free(&runs[read]);
     return st;
 }
 

@@ -25,7 +25,7 @@ enum {                                  /* sizes that keep a page readable and s
 /* --- what is compared ----------------------------------------------------------------------------------------------- */
 
 typedef struct sheet {                  /* the runs, their names, the domains of all of them */
-    const sy_run *runs;
+    const sy_record *runs;
     int           n, base;
     const char   *label[SY_REPORT_RUNS];
     const char  **domain;               /* [n_domain] in order of appearance, "all" last where there is one */
@@ -55,13 +55,13 @@ static sy_status find_domains(sheet *s, sy_err *err)
     return SY_OK;
 }
 
-static sy_status sheet_open(sheet *s, const sy_run *runs, int n, sy_err *err)
+static sy_status sheet_open(sheet *s, const sy_record *runs, int n, sy_err *err)
 {
     *s = (sheet){ .runs = runs, .n = n };
     if (n < 1 || n > SY_REPORT_RUNS) return sy_fail(err, SY_EARG, "a report shows 1 to %d runs, not %d", SY_REPORT_RUNS, n);
     int dense = 0, at = 0;
     for (int i = 0; i < n; i++) {
-        if (!sy_run_is_sparse(&runs[i])) { dense++; at = i; }
+        if (!sy_record_is_sparse(&runs[i])) { dense++; at = i; }
         s->label[i] = runs[i].name;
         for (int k = 0; k < n; k++)
             if (k != i && !strcmp(runs[k].name, runs[i].name)) s->label[i] = runs[i].path;
@@ -74,7 +74,7 @@ static void sheet_close(sheet *s) { sy_free(s->domain); }
 
 static double loss_of(const sheet *s, int run, const char *domain, bool bytes)
 {
-    return sy_run_heldout(&s->runs[run], bytes ? SY_COL_BYTE : SY_COL_TOKEN, domain);
+    return sy_record_heldout(&s->runs[run], bytes ? SY_COL_BYTE : SY_COL_TOKEN, domain);
 }
 
 /* The verdict on run i against the baseline over all held-out text; false where either has no such loss. */
@@ -110,9 +110,9 @@ static const char *si(double v, char buf[32])
     return buf;
 }
 
-static double tokens_of(const sheet *s, int i) { return sy_column_last(sy_run_column(&s->runs[i], SY_COL_TOKENS, NULL, -1), NULL); }
+static double tokens_of(const sheet *s, int i) { return sy_column_last(sy_record_column(&s->runs[i], SY_COL_TOKENS, NULL, -1), NULL); }
 
-static int64_t step_of(const sy_run *r)
+static int64_t step_of(const sy_record *r)
 {
     int64_t most = -1;
     for (size_t i = 0; i < r->n_column; i++)
@@ -125,7 +125,7 @@ static void basis(const sheet *s, int i, sy_buf *o)
 {
     char a[32], b[32];
     struct { const char *what; double run, base; } spent[] = {
-        { "active parameters", sy_run_number(&s->runs[i], "derived", "active_parameters"), sy_run_number(&s->runs[s->base], "derived", "active_parameters") },
+        { "active parameters", sy_record_number(&s->runs[i], "derived", "active_parameters"), sy_record_number(&s->runs[s->base], "derived", "active_parameters") },
         { "tokens", tokens_of(s, i), tokens_of(s, s->base) } };
     for (size_t k = 0; k < SY_COUNT(spent); k++) {
         double x = spent[k].run, y = spent[k].base;
@@ -259,11 +259,11 @@ static void tile(sy_buf *o, const char *name, const char *value, const char *sma
 /* Facts of a single run. */
 static void facts_html(const sheet *s, sy_buf *o)
 {
-    const sy_run *r = &s->runs[0];
+    const sy_record *r = &s->runs[0];
     char a[32], b[64], c[32];
-    double total = sy_run_number(r, "derived", "parameters"), active = sy_run_number(r, "derived", "active_parameters"), flops = sy_run_number(r, "derived", "flops_per_token");
-    double seconds = sy_run_seconds(r), tokens = tokens_of(s, 0);
-    double seed = sy_run_number(r, "train", "seed");
+    double total = sy_record_number(r, "derived", "parameters"), active = sy_record_number(r, "derived", "active_parameters"), flops = sy_record_number(r, "derived", "flops_per_token");
+    double seconds = sy_record_seconds(r), tokens = tokens_of(s, 0);
+    double seed = sy_record_number(r, "train", "seed");
     const char *version = json_string_value(json_object_get(r->config, "switchyard")), *commit = json_string_value(json_object_get(r->config, "commit"));
     if (s->n > 1) return;
     sy_buf_text(o, "<dl class=\"tiles\">\n");
@@ -429,7 +429,7 @@ static sy_status series(sy_json *j, const sy_column *c, size_t points, sy_err *e
 }
 
 /* All columns of one kind as an object by name. */
-static sy_status named_columns(sy_json *j, const sy_run *r, sy_column_kind kind, sy_err *err)
+static sy_status named_columns(sy_json *j, const sy_record *r, sy_column_kind kind, sy_err *err)
 {
     sy_json_begin(j, '{');
     for (size_t i = 0; i < r->n_column; i++) {
@@ -441,7 +441,7 @@ static sy_status named_columns(sy_json *j, const sy_run *r, sy_column_kind kind,
     return SY_OK;
 }
 
-static sy_status curves(sy_json *j, const sy_run *r, sy_err *err)
+static sy_status curves(sy_json *j, const sy_record *r, sy_err *err)
 {
     static const struct { const char *key; sy_column_kind kind; size_t points; } plain[] = {
         { "tokens", SY_COL_TOKENS, SIDE_POINTS }, { "loss", SY_COL_LOSS, MAIN_POINTS }, { "lr", SY_COL_LR, SIDE_POINTS },
@@ -450,7 +450,7 @@ static sy_status curves(sy_json *j, const sy_run *r, sy_err *err)
     sy_json_key(j, "curves");
     sy_json_begin(j, '{');
     for (size_t i = 0; i < SY_COUNT(plain); i++) {
-        const sy_column *c = sy_run_column(r, plain[i].kind, NULL, -1);
+        const sy_column *c = sy_record_column(r, plain[i].kind, NULL, -1);
         if (!c || !c->n) continue;
         sy_json_key(j, plain[i].key);
         SY_TRY(series(j, c, plain[i].points, err));
@@ -475,7 +475,7 @@ static sy_status curves(sy_json *j, const sy_run *r, sy_err *err)
         sy_json_begin(j, '{');
         member(j, "layer", layer);
         for (size_t k = 0; k < SY_COUNT(layered); k++) {
-            const sy_column *c = sy_run_column(r, layered[k].kind, NULL, layer);
+            const sy_column *c = sy_record_column(r, layered[k].kind, NULL, layer);
             if (!c) continue;
             sy_json_key(j, layered[k].key);
             SY_TRY(series(j, c, SIDE_POINTS, err));
@@ -652,12 +652,12 @@ static void any_json(sy_json *j, const json_t *v)
 }
 
 /* The newest samples, and earlier ones at equal distances. */
-static void samples_json(sy_json *j, const sy_run *r)
+static void samples_json(sy_json *j, const sy_record *r)
 {
     size_t n = r->n_sample, show = n < MAX_SAMPLES ? n : MAX_SAMPLES;
     sy_json_begin(j, '[');
     for (size_t k = 0; k < show; k++) {
-        const sy_sample *s = &r->sample[show < 2 ? n - 1 : k * (n - 1) / (show - 1)];
+        const sy_record_sample *s = &r->sample[show < 2 ? n - 1 : k * (n - 1) / (show - 1)];
         sy_json_begin(j, '{');
         sy_json_key(j, "step");
         sy_json_int(j, s->step);
@@ -674,15 +674,15 @@ static void samples_json(sy_json *j, const sy_run *r)
 
 static sy_status run_json(sy_json *j, const sheet *s, int i, sy_err *err)
 {
-    const sy_run *r = &s->runs[i];
+    const sy_record *r = &s->runs[i];
     sy_json_begin(j, '{');
     sy_json_key(j, "name");
     sy_json_text(j, s->label[i]);
     sy_json_key(j, "sparse");
-    sy_json_bool(j, sy_run_is_sparse(r));
-    member(j, "seconds", sy_run_seconds(r));
+    sy_json_bool(j, sy_record_is_sparse(r));
+    member(j, "seconds", sy_record_seconds(r));
     member(j, "step", step_of(r) < 0 ? NAN : (double)step_of(r));
-    member(j, "steps_total", sy_run_number(r, "derived", "steps"));
+    member(j, "steps_total", sy_record_number(r, "derived", "steps"));
     SY_TRY(curves(j, r, err));
     sy_json_key(j, "final");
     if (r->routing) routing_json(j, r->routing);
@@ -718,7 +718,7 @@ static sy_status data_json(const sheet *s, sy_buf *o, sy_err *err)
     return st == SY_OK && o->failed ? sy_fail(err, SY_ENOMEM, "no memory left for the report") : st;
 }
 
-sy_status sy_report_json(const sy_run *runs, int n, sy_buf *o, sy_err *err)
+sy_status sy_report_json(const sy_record *runs, int n, sy_buf *o, sy_err *err)
 {
     sheet s = { 0 };
     sy_status st = sheet_open(&s, runs, n, err);
@@ -750,7 +750,7 @@ static sy_status fill(const sheet *s, const char *name, size_t n, sy_buf *o, sy_
     return SY_OK;
 }
 
-sy_status sy_report_html(const sy_run *runs, int n, sy_buf *out, sy_err *err)
+sy_status sy_report_html(const sy_record *runs, int n, sy_buf *out, sy_err *err)
 {
     sheet s = { 0 };
     sy_status st = sheet_open(&s, runs, n, err);
@@ -847,7 +847,7 @@ static void text_table(const sheet *s, sy_buf *o)
     }
 }
 
-sy_status sy_report_text(const sy_run *runs, int n, sy_buf *o, sy_err *err)
+sy_status sy_report_text(const sy_record *runs, int n, sy_buf *o, sy_err *err)
 {
     sheet s = { 0 };
     verdict v;

@@ -612,7 +612,7 @@ const trainingSection = () => {
   const rows = runs.map(r => {
     const v = r.curves.tokens_per_s, done = last(r.curves.tokens), recent = v ? median(v.y.slice(-Math.max(5, v.y.length >> 2))) : NaN;
     const left = isNum(r.steps_total) && isNum(r.step) && r.step < r.steps_total && r.step > 0 ? done / r.step * (r.steps_total - r.step) / recent : NaN;
-    return [r.name, group(r.step) + (isNum(r.steps_total) ? ' of ' + group(r.steps_total) : ''), si3(done), si3(v ? median(v.y) : NaN), clock(r.seconds), r.steps_total && r.step >= r.steps_total ? 'done' : isNum(left) ? 'about ' + clock(left) : '\u2013'];
+    return [r.name, group(r.step) + (isNum(r.steps_total) ? ' of ' + group(r.steps_total) : ''), si3(done), si3(v ? median(v.y) : NaN), clock(r.seconds), r.final || r.step >= r.steps_total ? 'done' : isNum(left) ? 'about ' + clock(left) : '\u2013'];
   });
   host.append(table('data', ['Run', 'Steps', 'Tokens', 'Tokens/s, median', 'Time trained', 'Time left'], rows));
   const grid = el('div', { class: 'few', style: { 'margin-top': '32px', 'grid-template-columns': 'repeat(auto-fill, minmax(min(100%, 300px), 1fr))' } });

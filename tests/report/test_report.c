@@ -86,10 +86,10 @@ static json_t *series_of(json_t *run, const char *part, const char *name)
 static void test_the_page_holds_the_numbers(void **state)
 {
     (void)state;
-    sy_run r[2] = { { 0 } };
+    sy_record r[2] = { { 0 } };
     sy_buf page = { 0 };
-    sy_expect_ok(sy_run_read(&r[0], run_make("sparse", true), err));
-    sy_expect_ok(sy_run_read(&r[1], run_make("dense", false), err));
+    sy_expect_ok(sy_record_read(&r[0], run_make("sparse", true), err));
+    sy_expect_ok(sy_record_read(&r[1], run_make("dense", false), err));
     sy_expect_ok(sy_report_html(r, 2, &page, err));
     check_html(page.data);
     json_t *d = data_of(&page), *run;
@@ -119,17 +119,17 @@ static void test_the_page_holds_the_numbers(void **state)
     assert_non_null(strstr(page.data, "equal active parameters (2.00 k), equal tokens (51.2 k)"));
     assert_true(page.n < 200000);
     sy_buf_free(&page);
-    sy_run_free(&r[0]);
-    sy_run_free(&r[1]);
+    sy_record_free(&r[0]);
+    sy_record_free(&r[1]);
 }
 
 static void test_the_table_in_text(void **state)
 {
     (void)state;
-    sy_run r[2] = { { 0 } };
+    sy_record r[2] = { { 0 } };
     sy_buf t = { 0 };
-    sy_expect_ok(sy_run_read(&r[0], run_make("sparse", true), err));
-    sy_expect_ok(sy_run_read(&r[1], run_make("dense", false), err));
+    sy_expect_ok(sy_record_read(&r[0], run_make("sparse", true), err));
+    sy_expect_ok(sy_record_read(&r[1], run_make("dense", false), err));
     sy_expect_ok(sy_report_text(r, 2, &t, err));
     char want[200];
     snprintf(want, sizeof want, "| c       |  %.4f |  %.4f |    -0.0625 |", run_loss(100, 0, true), run_loss(100, 0, false));
@@ -143,8 +143,8 @@ static void test_the_table_in_text(void **state)
         assert_int_equal(strlen(line), width);
     }
     sy_buf_free(&t);
-    sy_run_free(&r[0]);
-    sy_run_free(&r[1]);
+    sy_record_free(&r[0]);
+    sy_record_free(&r[1]);
 }
 
 /* Text that wants out of its place, in every place where text goes. */
@@ -154,12 +154,12 @@ static void test_the_table_in_text(void **state)
 static void test_hostile_text_stays_text(void **state)
 {
     (void)state;
-    sy_run r = { 0 };
+    sy_record r = { 0 };
     sy_buf page = { 0 }, text = { 0 };
     RUN_TEXT("evil<b>&", "metrics.jsonl", "{\"step\":1,\"loss\":1,\"aux\":{\"" EVIL_JSON "\":1},\"eval\":{\"" EVIL_JSON "\":{\"nats_per_byte\":1,\"nats_per_token\":1},\"@@css@@|\x1b[31m\":{\"nats_per_byte\":2}}}\n");
     RUN_TEXT("evil<b>&", "run.json", "{\"commit\":\"" EVIL_JSON "\",\"switchyard\":\"" EVIL_JSON "\",\"" EVIL_JSON "\":\"" EVIL_JSON "\"}");
     RUN_TEXT("evil<b>&", "routing.json", "{\"domains\":[\"" EVIL_JSON "\",3,null],\"layers\":[{\"experts\":2,\"top_tokens\":[[{\"token\":\"" EVIL_JSON "\"}]]}],\"sentence\":{\"tokens\":[\"" EVIL_JSON "\",{}],\"next\":[[{\"token\":\"" EVIL_JSON "\",\"p\":1}]]}}");
-    sy_expect_ok(sy_run_read(&r, RUN_TEXT("evil<b>&", "samples.jsonl", "{\"step\":1,\"prompt\":\"" EVIL_JSON "\",\"text\":\"" EVIL_JSON "\"}\n"), err));
+    sy_expect_ok(sy_record_read(&r, RUN_TEXT("evil<b>&", "samples.jsonl", "{\"step\":1,\"prompt\":\"" EVIL_JSON "\",\"text\":\"" EVIL_JSON "\"}\n"), err));
     sy_expect_ok(sy_report_html(&r, 1, &page, err));
     check_html(page.data);
     json_t *d = data_of(&page), *run = json_array_get(json_object_get(d, "runs"), 0);
@@ -175,7 +175,7 @@ static void test_hostile_text_stays_text(void **state)
     assert_null(strstr(text.data, "\xE2\x80\xAE"));
     sy_buf_free(&page);
     sy_buf_free(&text);
-    sy_run_free(&r);
+    sy_record_free(&r);
 }
 
 static const char *const routings[] = {
@@ -189,26 +189,26 @@ static void test_hostile_routing(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SY_COUNT(routings); i++) {
-        sy_run r = { 0 };
+        sy_record r = { 0 };
         sy_buf page = { 0 };
         sy_test_case("%s", routings[i]);
-        sy_expect_ok(sy_run_read(&r, run_file("routing", "routing.json", routings[i], strlen(routings[i])), err));
+        sy_expect_ok(sy_record_read(&r, run_file("routing", "routing.json", routings[i], strlen(routings[i])), err));
         sy_expect_ok(sy_report_html(&r, 1, &page, err));
         check_html(page.data);
         json_decref(data_of(&page));
         sy_buf_free(&page);
-        sy_run_free(&r);
+        sy_record_free(&r);
     }
 }
 
 static void test_a_long_run_stays_small(void **state)
 {
     (void)state;
-    sy_run r = { 0 };
+    sy_record r = { 0 };
     sy_buf b = { 0 }, page = { 0 };
     for (int s = 1; s <= 60000; s++) sy_buf_printf(&b, "{\"step\":%d,\"tokens\":%d,\"loss\":%.9g,\"lr\":%.9g}\n", s, s * 100, s == 31415 ? 99.5 : 2 + sin(s), 1.0 / s);
     run_file("long", "run.json", "{}", 2);
-    sy_expect_ok(sy_run_read(&r, run_file("long", "metrics.jsonl", b.data, b.n), err));
+    sy_expect_ok(sy_record_read(&r, run_file("long", "metrics.jsonl", b.data, b.n), err));
     sy_expect_ok(sy_report_html(&r, 1, &page, err));
     json_t *d = data_of(&page), *y = json_object_get(series_of(json_array_get(json_object_get(d, "runs"), 0), "curves", "loss"), "y");
     bool peak = false;
@@ -219,18 +219,18 @@ static void test_a_long_run_stays_small(void **state)
     json_decref(d);
     sy_buf_free(&b);
     sy_buf_free(&page);
-    sy_run_free(&r);
+    sy_record_free(&r);
 }
 
 static void test_limits_and_memory(void **state)
 {
     (void)state;
-    sy_run r[9] = { { 0 } };
+    sy_record r[9] = { { 0 } };
     sy_buf b = { 0 };
     sy_err why = { 0 }, *err = &why;
     sy_expect_fail(sy_report_html(r, 0, &b, err), SY_EARG, "1 to 8 runs, not 0");
     sy_expect_fail(sy_report_text(r, 9, &b, err), SY_EARG, "1 to 8 runs, not 9");
-    sy_expect_ok(sy_run_read(&r[0], run_make("sparse", true), err));
+    sy_expect_ok(sy_record_read(&r[0], run_make("sparse", true), err));
     for (uint64_t n = 1; n < 40; n++) {
         sy_buf page = { 0 };
         sy_test_case("allocation %llu fails", (unsigned long long)n);
@@ -240,7 +240,7 @@ static void test_limits_and_memory(void **state)
         if (st != SY_OK) assert_int_equal(st, SY_ENOMEM);
         sy_buf_free(&page);
     }
-    sy_run_free(&r[0]);
+    sy_record_free(&r[0]);
     sy_buf_free(&b);
 }
 

@@ -1,9 +1,9 @@
-/* report/run.h - what a run left behind, read back: curves, resolved config, final routing, samples.
+/* report/record.h - the record that a run left behind, read back: curves, resolved config, final routing, samples.
  *
  * Reads metrics.jsonl, run.json, routing.json and samples.jsonl of a run directory, whoever wrote them. A file may be missing,
  * cut short or hostile: what cannot be read is left out and said in a note, never guessed. Must not know models or the trainer. */
-#ifndef SY_RUN_H
-#define SY_RUN_H
+#ifndef SY_RECORD_H
+#define SY_RECORD_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -29,33 +29,33 @@ typedef struct sy_column {
     double  *value;                     /* [n] */
 } sy_column;
 
-typedef struct sy_sample { int64_t step; char *prompt, *text; } sy_sample;      /* UTF-8, NUL-terminated */
+typedef struct sy_record_sample { int64_t step; char *prompt, *text; } sy_record_sample;      /* UTF-8, NUL-terminated */
 
-typedef struct sy_run {
+typedef struct sy_record {
     char      *path, *name;             /* as given; last part of the path */
     size_t     n_column, n_sample, n_note;
     sy_column *column;                  /* in order of first appearance */
-    sy_sample *sample;
+    sy_record_sample *sample;
     char     **note;                    /* what was left out, one sentence each */
     json_t    *config, *routing;        /* objects, or NULL */
-} sy_run;
+} sy_record;
 
 /* Reads RUN. SY_ENOENT when `path` is no folder with a readable metrics.jsonl, run.json or routing.json; SY_ENOMEM. */
-sy_status sy_run_read(sy_run *run, const char *path, sy_err *err);
+sy_status sy_record_read(sy_record *run, const char *path, sy_err *err);
 /* Gives all memory back; fine on a zeroed run and after a failed read. */
-void      sy_run_free(sy_run *run);
+void      sy_record_free(sy_record *run);
 
 /* NULL when the run has no such column; `name` NULL and `layer` -1 where the kind has none. */
-const sy_column *sy_run_column(const sy_run *run, sy_column_kind kind, const char *name, int layer);
+const sy_column *sy_record_column(const sy_record *run, sy_column_kind kind, const char *name, int layer);
 /* The last finite value, or NaN; its step through `step` unless NULL. */
 double sy_column_last(const sy_column *c, int64_t *step);
 /* Held-out loss at the last evaluation that has `domain`: kind BYTE or TOKEN; NaN when there is none. */
-double sy_run_heldout(const sy_run *run, sy_column_kind kind, const char *domain);
+double sy_record_heldout(const sy_record *run, sy_column_kind kind, const char *domain);
 /* Whether any layer reported routing. */
-bool   sy_run_is_sparse(const sy_run *run);
+bool   sy_record_is_sparse(const sy_record *run);
 /* Seconds of training, from tokens and tokens per second of the logged steps; NaN when they are missing. */
-double sy_run_seconds(const sy_run *run);
+double sy_record_seconds(const sy_record *run);
 /* Number of the resolved config at "part.key" (model.num_experts, derived.steps); NaN when absent. */
-double sy_run_number(const sy_run *run, const char *part, const char *key);
+double sy_record_number(const sy_record *run, const char *part, const char *key);
 
 #endif

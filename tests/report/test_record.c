@@ -2,38 +2,38 @@
 #include <math.h>
 
 #include "core/alloc.h"
-#include "report/run.h"
+#include "report/record.h"
 #include "runs.h"
 
 static void test_numbers_as_written(void **state)
 {
     (void)state;
-    sy_run r = { 0 };
-    sy_expect_ok(sy_run_read(&r, run_make("plain", true), err));
+    sy_record r = { 0 };
+    sy_expect_ok(sy_record_read(&r, run_make("plain", true), err));
     assert_string_equal(r.name, "plain");
     assert_int_equal(r.n_note, 0);
-    const sy_column *loss = sy_run_column(&r, SY_COL_LOSS, NULL, -1);
+    const sy_column *loss = sy_record_column(&r, SY_COL_LOSS, NULL, -1);
     assert_int_equal(loss->n, 100);
     for (size_t i = 0; i < loss->n; i++) {
         assert_int_equal(loss->step[i], (int)i + 1);
         assert_true(loss->value[i] == 2.5 + 1.0 / (double)(i + 1));
     }
     for (int d = 0; d < 3; d++) {
-        assert_true(sy_run_heldout(&r, SY_COL_BYTE, run_domain[d]) == run_loss(100, d, true));
-        assert_true(sy_run_heldout(&r, SY_COL_TOKEN, run_domain[d]) == 3 * run_loss(100, d, true));
+        assert_true(sy_record_heldout(&r, SY_COL_BYTE, run_domain[d]) == run_loss(100, d, true));
+        assert_true(sy_record_heldout(&r, SY_COL_TOKEN, run_domain[d]) == 3 * run_loss(100, d, true));
     }
-    assert_true(isnan(sy_run_heldout(&r, SY_COL_BYTE, "nowhere")));
-    assert_true(sy_run_is_sparse(&r));
-    assert_true(sy_column_last(sy_run_column(&r, SY_COL_MAXVIO, NULL, 3), NULL) == 0.25);
-    assert_null(sy_run_column(&r, SY_COL_MAXVIO, NULL, 0));
-    assert_true(sy_run_number(&r, "derived", "steps") == 100);
-    sy_expect_near("seconds", sy_run_seconds(&r), 51.2, 0, 1e-12);
+    assert_true(isnan(sy_record_heldout(&r, SY_COL_BYTE, "nowhere")));
+    assert_true(sy_record_is_sparse(&r));
+    assert_true(sy_column_last(sy_record_column(&r, SY_COL_MAXVIO, NULL, 3), NULL) == 0.25);
+    assert_null(sy_record_column(&r, SY_COL_MAXVIO, NULL, 0));
+    assert_true(sy_record_number(&r, "derived", "steps") == 100);
+    sy_expect_near("seconds", sy_record_seconds(&r), 51.2, 0, 1e-12);
     assert_int_equal(r.n_sample, 1);
     assert_string_equal(r.sample[0].text, "end");
-    sy_run_free(&r);
-    sy_expect_ok(sy_run_read(&r, run_make("twin", false), err));
-    assert_false(sy_run_is_sparse(&r));
-    sy_run_free(&r);
+    sy_record_free(&r);
+    sy_expect_ok(sy_record_read(&r, run_make("twin", false), err));
+    assert_false(sy_record_is_sparse(&r));
+    sy_record_free(&r);
 }
 
 /* Each writes metrics.jsonl; `points` of loss must remain, and a note that holds `note`. */
@@ -53,7 +53,7 @@ static const struct { const char *what, *text; size_t bytes, points; double last
 #undef CASE
 };
 
-static bool noted(const sy_run *r, const char *part)
+static bool noted(const sy_record *r, const char *part)
 {
     for (size_t i = 0; i < r->n_note; i++)
         if (strstr(r->note[i], part)) return true;
@@ -65,17 +65,17 @@ static void test_broken_metrics(void **state)
     (void)state;
     for (size_t i = 0; i < SY_COUNT(broken); i++) {
         char name[32];
-        sy_run r = { 0 };
+        sy_record r = { 0 };
         sy_test_case("%s", broken[i].what);
         snprintf(name, sizeof name, "broken%zu", i);
         run_file(name, "run.json", "{}", 2);
-        sy_expect_ok(sy_run_read(&r, run_file(name, "metrics.jsonl", broken[i].text, broken[i].bytes), err));
-        const sy_column *loss = sy_run_column(&r, SY_COL_LOSS, NULL, -1);
+        sy_expect_ok(sy_record_read(&r, run_file(name, "metrics.jsonl", broken[i].text, broken[i].bytes), err));
+        const sy_column *loss = sy_record_column(&r, SY_COL_LOSS, NULL, -1);
         if (loss->n != broken[i].points) fail_msg("%s: %zu points", broken[i].what, loss->n);
         for (size_t k = 1; k < loss->n; k++) assert_true(loss->step[k] > loss->step[k - 1]);
         if (sy_column_last(loss, NULL) != broken[i].last) fail_msg("%s: ends at %g", broken[i].what, sy_column_last(loss, NULL));
         if (broken[i].note ? !noted(&r, broken[i].note) : r.n_note != 0) fail_msg("%s: notes are wrong: %s", broken[i].what, r.n_note ? r.note[0] : "none");
-        sy_run_free(&r);
+        sy_record_free(&r);
     }
 }
 
@@ -83,7 +83,7 @@ static void test_deep_and_wide(void **state)
 {
     (void)state;
     sy_buf b = { 0 };
-    sy_run r = { 0 };
+    sy_record r = { 0 };
     sy_test_case("60,000 brackets, 1000 losses, 3000 domains");
     sy_buf_text(&b, "{\"step\":1,\"loss\":");
     for (int i = 0; i < 60000; i++) sy_buf_text(&b, "[");
@@ -92,31 +92,31 @@ static void test_deep_and_wide(void **state)
     sy_buf_text(&b, "},\"eval\":{");
     for (int i = 0; i < 3000; i++) sy_buf_printf(&b, "%s\"d%d\":{\"nats_per_byte\":1}", i ? "," : "", i);
     sy_buf_text(&b, "}}\n");
-    sy_expect_ok(sy_run_read(&r, run_file("wide", "metrics.jsonl", b.data, b.n), err));
+    sy_expect_ok(sy_record_read(&r, run_file("wide", "metrics.jsonl", b.data, b.n), err));
     assert_true(r.n_column < 400);
     assert_true(noted(&r, "entries were left out"));
     assert_true(noted(&r, "run.json is missing") || r.n_note);
-    sy_run_free(&r);
+    sy_record_free(&r);
     sy_buf_free(&b);
 }
 
 static void test_missing_and_wrong_places(void **state)
 {
     (void)state;
-    sy_run r = { 0 };
+    sy_record r = { 0 };
     sy_err why = { 0 }, *err = &why;
     char path[1300];
-    sy_expect_fail(sy_run_read(&r, "/nonexistent/run", err), SY_ENOENT, "is not a folder");
-    sy_expect_fail(sy_run_read(&r, "/dev/zero", err), SY_ENOENT, "is not a folder");
-    sy_expect_fail(sy_run_read(&r, RUN_TEXT("empty", "other", "x"), err), SY_ENOENT, "holds no readable");
-    sy_expect_fail(sy_run_read(&r, RUN_TEXT("rubbish", "run.json", "[1"), err), SY_ENOENT, "holds no readable");
+    sy_expect_fail(sy_record_read(&r, "/nonexistent/run", err), SY_ENOENT, "is not a folder");
+    sy_expect_fail(sy_record_read(&r, "/dev/zero", err), SY_ENOENT, "is not a folder");
+    sy_expect_fail(sy_record_read(&r, RUN_TEXT("empty", "other", "x"), err), SY_ENOENT, "holds no readable");
+    sy_expect_fail(sy_record_read(&r, RUN_TEXT("rubbish", "run.json", "[1"), err), SY_ENOENT, "holds no readable");
     sy_test_case("a folder stands where a file should");
     snprintf(path, sizeof path, "%s/odd/metrics.jsonl", sy_test_dir());
     sy_expect_ok(sy_mkdirs(path, err));
-    sy_expect_ok(sy_run_read(&r, RUN_TEXT("odd", "run.json", "{\"train\":{\"seed\":3}}"), err));
+    sy_expect_ok(sy_record_read(&r, RUN_TEXT("odd", "run.json", "{\"train\":{\"seed\":3}}"), err));
     assert_true(noted(&r, "is a folder"));
-    assert_true(sy_run_number(&r, "train", "seed") == 3);
-    sy_run_free(&r);
+    assert_true(sy_record_number(&r, "train", "seed") == 3);
+    sy_record_free(&r);
 }
 
 static void test_out_of_memory(void **state)
@@ -124,14 +124,14 @@ static void test_out_of_memory(void **state)
     (void)state;
     const char *dir = run_make("memory", true);
     for (uint64_t n = 1; n < 400; n++) {
-        sy_run r = { 0 };
+        sy_record r = { 0 };
         sy_err why = { 0 }, *err = &why;
         sy_test_case("allocation %llu fails", (unsigned long long)n);
         sy_alloc_fail_at(n, 0);
-        sy_status st = sy_run_read(&r, dir, err);
+        sy_status st = sy_record_read(&r, dir, err);
         sy_alloc_fail_at(0, 0);
         if (st != SY_OK) assert_int_equal(st, SY_ENOMEM);
-        sy_run_free(&r);
+        sy_record_free(&r);
     }
 }
 

@@ -1,5 +1,5 @@
-/* report/run.c - reading of a run directory. */
-#include "report/run.h"
+/* report/record.c - reading of a run directory. */
+#include "report/record.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -24,8 +24,8 @@ static sy_status no_memory(sy_err *err, const char *what)
 }
 
 /* Notes are for people: when even they do not fit, reading goes on without. */
-static void note(sy_run *r, const char *fmt, ...) SY_PRINTF(2, 3);
-static void note(sy_run *r, const char *fmt, ...)
+static void note(sy_record *r, const char *fmt, ...) SY_PRINTF(2, 3);
+static void note(sy_record *r, const char *fmt, ...)
 {
     if (r->n_note == MAX_NOTE) return;
     char text[512];
@@ -127,7 +127,7 @@ static sy_status parse(json_t **out, const char *text, size_t n, const char *fil
 }
 
 /* A whole file of the run. SY_OK with *there false when it is missing or cannot be read; then a note says why. */
-static sy_status load(sy_run *r, const char *file, sy_buf *b, bool *there, sy_err *err)
+static sy_status load(sy_record *r, const char *file, sy_buf *b, bool *there, sy_err *err)
 {
     char path[4096];
     sy_err why = { 0 };
@@ -142,7 +142,7 @@ static sy_status load(sy_run *r, const char *file, sy_buf *b, bool *there, sy_er
 
 /* --- columns -------------------------------------------------------------------------------------------------------- */
 
-const sy_column *sy_run_column(const sy_run *r, sy_column_kind kind, const char *name, int layer)
+const sy_column *sy_record_column(const sy_record *r, sy_column_kind kind, const char *name, int layer)
 {
     for (size_t i = 0; i < r->n_column; i++) {
         const sy_column *c = &r->column[i];
@@ -151,7 +151,7 @@ const sy_column *sy_run_column(const sy_run *r, sy_column_kind kind, const char 
     return NULL;
 }
 
-static size_t column_count(const sy_run *r, sy_column_kind kind)
+static size_t column_count(const sy_record *r, sy_column_kind kind)
 {
     size_t n = 0;
     for (size_t i = 0; i < r->n_column; i++) n += r->column[i].kind == kind;
@@ -161,20 +161,20 @@ static size_t column_count(const sy_run *r, sy_column_kind kind)
 static const size_t column_limit[SY_COLS] = { 1, 1, 1, 1, 1, MAX_AUX, MAX_DOMAIN, MAX_DOMAIN, MAX_LAYER, MAX_LAYER, MAX_LAYER };
 
 /* Where a run goes back (it was resumed from an earlier checkpoint, by hand or by accident), the later lines win. */
-static void cut_back(sy_run *r, int64_t step, size_t *replaced)
+static void cut_back(sy_record *r, int64_t step, size_t *replaced)
 {
     for (size_t i = 0; i < r->n_column; i++)
         for (sy_column *c = &r->column[i]; c->n && c->step[c->n - 1] >= step; c->n--) ++*replaced;
 }
 
-typedef struct reading { sy_run *run; int64_t step; size_t over, replaced; } reading;
+typedef struct reading { sy_record *run; int64_t step; size_t over, replaced; } reading;
 
 /* SY_OK too when the column is over its limit (counted in over). */
 static sy_status put(reading *rd, sy_column_kind kind, const char *name, int layer, const json_t *value, sy_err *err)
 {
     if (!value) return SY_OK;
-    sy_run *r = rd->run;
-    sy_column *c = (sy_column *)sy_run_column(r, kind, name, layer);
+    sy_record *r = rd->run;
+    sy_column *c = (sy_column *)sy_record_column(r, kind, name, layer);
     if (!c) {
         if (column_count(r, kind) >= column_limit[kind]) { rd->over++; return SY_OK; }
         sy_column *all = sy_realloc(r->column, (r->n_column + 1) * sizeof *all);
@@ -233,17 +233,17 @@ static sy_status take_metrics(reading *rd, json_t *line, sy_err *err)
 
 static sy_status take_sample(reading *rd, json_t *line, sy_err *err)
 {
-    sy_run *r = rd->run;
+    sy_record *r = rd->run;
     const char *prompt = json_string_value(json_object_get(line, "prompt")), *text = json_string_value(json_object_get(line, "text"));
     if (!text || r->n_sample == MAX_SAMPLE) { rd->over++; return SY_OK; }
     if (!r->sample && !(r->sample = sy_calloc(MAX_SAMPLE, sizeof *r->sample))) return no_memory(err, "samples");
-    sy_sample *s = &r->sample[r->n_sample++];
-    *s = (sy_sample){ rd->step, sy_strdup(prompt ? prompt : ""), sy_strdup(text) };
+    sy_record_sample *s = &r->sample[r->n_sample++];
+    *s = (sy_record_sample){ rd->step, sy_strdup(prompt ? prompt : ""), sy_strdup(text) };
     return s->prompt && s->text ? SY_OK : no_memory(err, "a sample");
 }
 
 /* Reads a JSON-lines file; *there tells whether it could be opened. */
-static sy_status read_lines(sy_run *r, const char *file, bool ascending, sy_status (*take)(reading *, json_t *, sy_err *), bool *there, sy_err *err)
+static sy_status read_lines(sy_record *r, const char *file, bool ascending, sy_status (*take)(reading *, json_t *, sy_err *), bool *there, sy_err *err)
 {
     reading rd = { .run = r };
     sy_buf b = { 0 };
@@ -280,7 +280,7 @@ static sy_status read_lines(sy_run *r, const char *file, bool ascending, sy_stat
     return SY_OK;
 }
 
-static sy_status read_object(sy_run *r, const char *file, json_t **out, sy_err *err)
+static sy_status read_object(sy_record *r, const char *file, json_t **out, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_err why = { 0 };
@@ -310,7 +310,7 @@ static char *last_part(const char *path)
     return name;
 }
 
-static sy_status read_all(sy_run *r, const char *path, sy_err *err)
+static sy_status read_all(sy_record *r, const char *path, sy_err *err)
 {
     if (!sy_is_dir(path)) return sy_fail(err, SY_ENOENT, "%s is not a folder; a report is made of the folder that train --out wrote", path);
     if (!(r->path = sy_strdup(path)) || !(r->name = last_part(path))) return no_memory(err, "a run's name");
@@ -326,16 +326,16 @@ static sy_status read_all(sy_run *r, const char *path, sy_err *err)
     return SY_OK;
 }
 
-sy_status sy_run_read(sy_run *out, const char *path, sy_err *err)
+sy_status sy_record_read(sy_record *out, const char *path, sy_err *err)
 {
-    sy_run r = { 0 };
+    sy_record r = { 0 };
     sy_status st = read_all(&r, path, err);
-    if (st != SY_OK) sy_run_free(&r);
+    if (st != SY_OK) sy_record_free(&r);
     else *out = r;
     return st;
 }
 
-void sy_run_free(sy_run *r)
+void sy_record_free(sy_record *r)
 {
     for (size_t i = 0; i < r->n_column; i++) {
         sy_free(r->column[i].name);
@@ -354,7 +354,7 @@ void sy_run_free(sy_run *r)
     sy_free(r->name);
     json_decref(r->config);
     json_decref(r->routing);
-    *r = (sy_run){ 0 };
+    *r = (sy_record){ 0 };
 }
 
 double sy_column_last(const sy_column *c, int64_t *step)
@@ -367,19 +367,19 @@ double sy_column_last(const sy_column *c, int64_t *step)
     return NAN;
 }
 
-double sy_run_heldout(const sy_run *r, sy_column_kind kind, const char *domain)
+double sy_record_heldout(const sy_record *r, sy_column_kind kind, const char *domain)
 {
-    return sy_column_last(sy_run_column(r, kind, domain, -1), NULL);
+    return sy_column_last(sy_record_column(r, kind, domain, -1), NULL);
 }
 
-bool sy_run_is_sparse(const sy_run *r)
+bool sy_record_is_sparse(const sy_record *r)
 {
     return json_array_size(json_object_get(r->routing, "layers")) || column_count(r, SY_COL_MAXVIO) || column_count(r, SY_COL_ENTROPY);
 }
 
-double sy_run_seconds(const sy_run *r)
+double sy_record_seconds(const sy_record *r)
 {
-    const sy_column *t = sy_run_column(r, SY_COL_TOKENS, NULL, -1), *v = sy_run_column(r, SY_COL_SPEED, NULL, -1);
+    const sy_column *t = sy_record_column(r, SY_COL_TOKENS, NULL, -1), *v = sy_record_column(r, SY_COL_SPEED, NULL, -1);
     double seconds = 0, before = 0;
     size_t k = 0, used = 0;
     for (size_t i = 0; t && v && i < t->n; i++) {
@@ -393,7 +393,7 @@ double sy_run_seconds(const sy_run *r)
     return used ? seconds : NAN;
 }
 
-double sy_run_number(const sy_run *r, const char *part, const char *key)
+double sy_record_number(const sy_record *r, const char *part, const char *key)
 {
     const json_t *j = json_object_get(json_object_get(r->config, part), key);
     return json_is_number(j) ? json_number_value(j) : NAN;
