@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/open.h"
+#include "cli/portrait.h"
 #include "core/file.h"
 #include "data/known.h"
 #include "train/train.h"
@@ -109,7 +110,13 @@ static sy_status spec_from(sy_cli *cli, sy_config *c, sy_err *err)
     return SY_OK;
 }
 
-typedef struct screen { sy_cli *cli; sy_progress bar; } screen;
+typedef struct screen {
+    sy_cli             *cli;
+    sy_progress         bar;
+    const sy_train_job *job;
+    sy_status           left;           /* of what is written after the last step, with its sentence */
+    sy_err              why;
+} screen;
 
 static void on_event(void *arg, const sy_train_event *e)
 {
@@ -147,6 +154,7 @@ static void on_event(void *arg, const sy_train_event *e)
         if (e->stopped) sy_log_info(&s->cli->log, "stopped at step %lld of %lld; continue with --resume", (long long)e->step, (long long)e->steps);
         else sy_log_info(&s->cli->log, "%lld steps in %.0f s, %.0f tokens/s; the model is in %s", (long long)e->step, e->seconds, (double)e->tokens / e->seconds, e->path);
         if (e->eval && !s->cli->json) sy_print_eval(stdout, e->eval);
+        if (!e->stopped) s->left = sy_portrait(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, s->job->config->train.eval_rows, &s->why);
         break;
     }
 }
@@ -180,7 +188,9 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (st == SY_OK) st = sy_open_data(cli, &c, tok, cache, &data, err);
     screen s = { .cli = cli };
     sy_train_job job = { .eng = &cli->eng, .config = &c, .data = data, .tok = tok, .out = arg->out, .resume = arg->resume, .stop = cli->stop, .on = on_event, .arg = &s };
+    s.job = &job;
     if (st == SY_OK) st = sy_train(&job, err);
+    if (st == SY_OK && s.left != SY_OK) st = sy_fail(err, s.left, "the model is whole, but what its report needs is not: %s", s.why.text);
     cli->log.bar = NULL;
     sy_data_close(data);
     sy_tokenizer_close(tok);
