@@ -30,8 +30,8 @@ void      sy_engine_close(sy_engine *e);
 
 /* Opens a model folder (config.json, model*.safetensors, tokenizer.json) or a run folder. Every tensor is accounted for, else SY_ELEDGER. */
 sy_status sy_lm_open(sy_lm **out, sy_engine *e, const char *dir, sy_err *err);
-void      sy_lm_close(sy_lm *m);
-int       sy_lm_vocab(const sy_lm *m);
+void      sy_lm_close(sy_lm *m);                                     /* NULL is fine */
+int       sy_lm_vocab(const sy_lm *m);                               /* ids are 0 .. vocab-1 */
 int       sy_lm_context(const sy_lm *m);                             /* most positions */
 
 /* Ids of a text: *n gets their number; SY_ESHAPE when they do not fit into `room`. */
@@ -51,7 +51,7 @@ sy_status sy_lm_generate(sy_lm *m, const char *prompt, const char *options, bool
 /* A fresh model and its data. settings: "hidden_size=64 num_hidden_layers=2 layers=sparse data=text.txt lr=1e-3 batch_size=8 steps=100 ..." (switchyard
  * help config); a value with blanks stands in '...'. Methods that were registered with the engine are known by their names. */
 sy_status sy_trainer_open(sy_trainer **out, sy_engine *e, const char *settings, sy_err *err);
-void      sy_trainer_close(sy_trainer *t);
+void      sy_trainer_close(sy_trainer *t);                           /* NULL is fine */
 /* One optimiser step; *loss in nats per token of this step. */
 sy_status sy_trainer_step(sy_trainer *t, double *loss, sy_err *err);
 /* Loss over all held-out text, in nats per byte. */
