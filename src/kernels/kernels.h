@@ -3,7 +3,8 @@
  * One file per instruction set fills a sy_kernels; ref.c is plain C, is compiled for float and double, and is the oracle of
  * the others. Contract of every entry, within one set: an output element is accumulated along one chain with its
  * contraction index ascending, whatever the number of rows, the tail, the alignment or the thread; so one row or many give the
- * same bits. Rows may be unaligned. No entry allocates, and none knows threads: callers cut the work. Knows no model, no tape.
+ * same bits. Rows may be unaligned. No entry allocates, and none knows threads: callers cut the work. A product may use 256 KiB of
+ * stack. Knows no model, no tape.
  *
  * Reductions along a row (sums, sums of squares, maxima) have one fixed order per set that depends on n alone. */
 #ifndef SY_KERNELS_H
@@ -72,6 +73,9 @@ typedef struct sy_kernels {
 
     void (*adamw)(size_t n, const sy_adamw *a, sy_real *w, const sy_real *g, sy_real *m, sy_real *v);
     double (*sumsq)(size_t n, const sy_real *x);                                       /* accumulated in double */
+
+    /* Nothing but n rounds of independent multiply-add chains in registers, for peak.h; returns how many multiply-adds that was. */
+    size_t (*spin)(size_t n, sy_real *x);
 } sy_kernels;
 
 extern const sy_kernels sy_kernels_ref;

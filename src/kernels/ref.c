@@ -250,6 +250,16 @@ static double ref_sumsq(size_t n, const sy_real *x)
     return s;
 }
 
+static size_t ref_spin(size_t n, sy_real *x)
+{
+    enum { CHAINS = 32 };               /* enough for a compiler's vectors */
+    sy_real c[CHAINS], b = *x;
+    for (int j = 0; j < CHAINS; j++) c[j] = (sy_real)j;
+    for (size_t i = 0; i < n; i++) for (int j = 0; j < CHAINS; j++) c[j] = c[j] * (sy_real)0.5 + b;
+    *x = ref_sum(CHAINS, c);
+    return n * CHAINS;
+}
+
 const sy_kernels sy_kernels_ref = {
     .name = "ref", .nr = NR,
     .gemm = ref_gemm, .pack = ref_pack, .gemm_panels = ref_gemm_panels, .gemm_rows = ref_gemm_rows,
@@ -257,5 +267,5 @@ const sy_kernels sy_kernels_ref = {
     .exp = ref_exp, .act = ref_act, .act_b = ref_act_b, .glu = ref_glu, .glu_b = ref_glu_b,
     .dot = ref_dot, .sum = ref_sum, .max = ref_max, .softmax = ref_softmax, .softmax_b = ref_softmax_b,
     .rmsnorm = ref_rmsnorm, .rmsnorm_b = ref_rmsnorm_b, .rope = ref_rope, .attn_row = ref_attn_row, .xent_row = ref_xent_row,
-    .adamw = ref_adamw, .sumsq = ref_sumsq,
+    .adamw = ref_adamw, .sumsq = ref_sumsq, .spin = ref_spin,
 };

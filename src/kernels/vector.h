@@ -498,12 +498,23 @@ static double vec_sumsq(size_t n, const float *x)
     return d_hsum(d);
 }
 
+static size_t vec_spin(size_t n, float *x)
+{
+    enum { CHAINS = 12 };               /* two units of latency 4 want 8; 12 and two constants fit in 16 registers */
+    vec c[CHAINS], a = v_set(0.5f), b = v_set(*x);
+    UNROLL for (int j = 0; j < CHAINS; j++) c[j] = v_set((float)j);
+    for (size_t i = 0; i < n; i++) UNROLL for (int j = 0; j < CHAINS; j++) c[j] = v_fma(c[j], a, b);
+    UNROLL for (int j = 1; j < CHAINS; j++) c[0] = v_add(c[0], c[j]);
+    *x = v_hsum(c[0]);
+    return n * CHAINS * W;
+}
+
 #define TABLE_(set) const sy_kernels sy_kernels_##set = {                                                                     \
     .name = #set, .nr = NR, .gemm = vec_gemm, .pack = vec_pack, .gemm_panels = vec_gemm_panels, .gemm_rows = vec_gemm_rows,   \
     .add = vec_add, .axpy = vec_axpy, .scale = vec_scale, .mul = vec_mul, .muladd = vec_muladd,                               \
     .exp = vec_exp, .act = vec_act, .act_b = vec_act_b, .glu = vec_glu, .glu_b = vec_glu_b,                                   \
     .dot = vec_dot, .sum = vec_sum, .max = vec_max, .softmax = vec_softmax, .softmax_b = vec_softmax_b,                       \
     .rmsnorm = vec_rmsnorm, .rmsnorm_b = vec_rmsnorm_b, .rope = vec_rope, .attn_row = vec_attn_row, .xent_row = vec_xent_row, \
-    .adamw = vec_adamw, .sumsq = vec_sumsq }
+    .adamw = vec_adamw, .sumsq = vec_sumsq, .spin = vec_spin }
 #define TABLE(set) TABLE_(set)
 TABLE(SET);
