@@ -42,20 +42,20 @@ void sy_sampler_saw(sy_sampler *s, const int *id, int n)
 
 void sy_sampler_forget(sy_sampler *s) { memset(s->seen, 0, (size_t)s->V); }
 
-static int by_score(const void *a, const void *b, void *arg)       /* ascending; equal scores by descending id, so that low ids stay longest */
+static bool below(const float *score, int i, int j)                 /* of equal scores the higher id is below, so that low ids stay longest */
 {
-    const float *score = arg;
-    int i = *(const int *)a, j = *(const int *)b;
-    if (score[i] != score[j]) return score[i] < score[j] ? -1 : 1;
-    return (i < j) - (i > j);
+    return score[i] != score[j] ? score[i] < score[j] : i > j;
 }
 
-static void sift(int *h, int n, int i, const float *score)          /* min-heap on score */
+/* A heap of ids, the lowest score on top: place i moves down until it fits. A heap of our own, since qsort may allocate. */
+static void sift(int *h, int n, int i, const float *score)
 {
     for (int c; (c = 2 * i + 1) < n; i = c) {
-        if (c + 1 < n && score[h[c + 1]] < score[h[c]]) c++;
-        if (score[h[i]] <= score[h[c]]) return;
-        int t = h[i]; h[i] = h[c]; h[c] = t;
+        if (c + 1 < n && below(score, h[c + 1], h[c])) c++;
+        if (!below(score, h[c], h[i])) return;
+        int t = h[i];
+        h[i] = h[c];
+        h[c] = t;
     }
 }
 
@@ -83,47 +83,41 @@ static double mass(const sy_sampler *s, float max)                   /* sum of e
     return z;
 }
 
-/* Removes from the least likely upwards while the removed probabilities sum to at most 1 - p; the most likely always stays. The sort is
- * ours (heap sort in place), since qsort may allocate. */
+/* Removes from the least likely upwards while the removed probabilities sum to at most 1 - p; the most likely always stays. */
 static void keep_top_p(sy_sampler *s, double p)
 {
     float max = largest(s);
     double z = mass(s, max), sum = 0;
     int n = 0;
     for (int i = 0; i < s->V; i++) if (s->score[i] > -INFINITY) s->order[n++] = i;
-    for (int i = n / 2; i-- > 0; )                                   /* min-heap: ids come out ascending by score */
-        for (int at = i, c; (c = 2 * at + 1) < n; at = c) {
-            if (c + 1 < n && by_score(&s->order[c + 1], &s->order[c], s->score) < 0) c++;
-            if (by_score(&s->order[at], &s->order[c], s->score) <= 0) break;
-            int t = s->order[at]; s->order[at] = s->order[c]; s->order[c] = t;
-        }
+    for (int i = n / 2; i-- > 0; ) sift(s->order, n, i, s->score);
     while (n > 1) {
         int id = s->order[0];
         sum += exp((double)(s->score[id] - max)) / z;
         if (sum > 1 - p) return;
-        s->score[id] = -INFINITY;
         s->order[0] = s->order[--n];
-        for (int at = 0, c; (c = 2 * at + 1) < n; at = c) {
-            if (c + 1 < n && by_score(&s->order[c + 1], &s->order[c], s->score) < 0) c++;
-            if (by_score(&s->order[at], &s->order[c], s->score) <= 0) break;
-            int t = s->order[at]; s->order[at] = s->order[c]; s->order[c] = t;
-        }
+        sift(s->order, n, 0, s->score);
+        s->score[id] = -INFINITY;                                    /* it is out of the heap by now */
     }
 }
 
 sy_status sy_sample(sy_sampler *s, const sy_sample_options *o, const sy_real *logits, int64_t pos, int *id, sy_err *err)
 {
     float max = -INFINITY;
+    int best = 0;
     for (int i = 0; i < s->V; i++) {
         float x = (float)logits[i];
         if (isnan(x)) return sy_fail(err, SY_ENUM, "the logit of token %d is not a number", i);
         if (s->seen[i] && o->repetition_penalty != 1) x = x < 0 ? x * (float)o->repetition_penalty : x / (float)o->repetition_penalty;
         if (o->do_sample && o->temperature != 1) x /= (float)o->temperature;
         s->score[i] = x;
-        if (x > max) { max = x; *id = i; }
+        if (x > max) { max = x; best = i; }
     }
     if (!isfinite(max)) return sy_fail(err, SY_ENUM, "the largest logit is %g", (double)max);
-    if (!o->do_sample) return SY_OK;
+    if (!o->do_sample) {
+        *id = best;
+        return SY_OK;
+    }
     if (o->top_k > 0 && o->top_k < s->V) {
         float least = kth(s, o->top_k);
         for (int i = 0; i < s->V; i++) if (s->score[i] < least) s->score[i] = -INFINITY;
