@@ -276,7 +276,7 @@ static sy_status read_lines(sy_record *r, const char *file, bool ascending, sy_s
     if (bad) note(r, "%s: %zu of %zu lines could not be read and were left out, the first is line %zu.", file, bad, number, first_bad);
     if (cut_off) note(r, "%s ends in the middle of line %zu; that line was left out.", file, number);
     if (back) note(r, "%s goes back to an earlier step %zu times; the later lines count, %zu values before them were replaced.", file, back, rd.replaced);
-    if (rd.over) note(r, "%s: %zu entries were left out, they are over this reader's limits or unusable.", file, rd.over);
+    if (rd.over) note(r, "%s: entries left out: %zu, over this reader's limits or unusable.", file, rd.over);
     return SY_OK;
 }
 

@@ -4,6 +4,7 @@
  * report.js. Nothing of a run's text reaches the page unescaped. */
 #include "report/report.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,7 @@ extern const char sy__report_html[], sy__report_css[], sy__report_js[];
 enum {                                  /* sizes that keep a page readable and small */
     MAIN_POINTS = 1000, SIDE_POINTS = 240, MAX_LAYERS = 256, MAX_EXPERTS = 1024, MAX_DOMAINS = 64, MAX_COACTIVE = 64,
     TOP_TOKENS = 8, TOP_BUDGET = 6000, MAX_SENTENCE = 256, MAX_SLOTS = 32, MAX_NEXT = 10, MAX_SAMPLES = 24, SAMPLE_BYTES = 4000,
-    TOKEN_BYTES = 64, MAX_CELLS = 500000, CONFIG_BYTES = 256 << 10
+    TOKEN_BYTES = 64, MAX_CELLS = 500000, CONFIG_BYTES = 256 << 10, NAME_WIDTH = 32
 };
 
 /* --- what is compared ----------------------------------------------------------------------------------------------- */
@@ -779,12 +780,14 @@ static int width_of(const char *text)
     return w;
 }
 
-/* A name safe for a terminal and a Markdown cell: what is unseen becomes U+FFFD, a bar a slash; padded to `width`. */
+/* A name safe for a terminal and a Markdown cell: what is unseen becomes U+FFFD, a bar a slash; padded or cut to `width`
+ * (0: as it is). */
 static void padded(sy_buf *o, const char *text, int width, bool right)
 {
-    int pad = width - width_of(text);
+    int pad = width - width_of(text), left = width && pad < 0 ? width - 1 : INT_MAX;
     if (right && pad > 0) sy_buf_printf(o, "%*s", pad, "");
     for (size_t i = 0, n = strlen(text); i < n;) {
+        if (!left--) { sy_buf_text(o, "\u2026"); break; }
         uint32_t c;
         int len = sy_utf8_next(text + i, n - i, &c);
         if (len < 0 || is_unseen(c)) sy_buf_text(o, "\xEF\xBF\xBD");
@@ -814,11 +817,13 @@ static void text_table(const sheet *s, sy_buf *o)
     int first = 6, width[SY_REPORT_RUNS];
     for (size_t d = 0; d < s->n_domain; d++)
         if (width_of(s->domain[d]) > first) first = width_of(s->domain[d]);
+    if (first > NAME_WIDTH) first = NAME_WIDTH;
     sy_buf_text(o, "| ");
     padded(o, "domain", first, false);
     sy_buf_text(o, " |");
     for (int i = 0; i < s->n; i++) {
         width[i] = width_of(s->label[i]) > 7 ? width_of(s->label[i]) : 7;
+        if (width[i] > NAME_WIDTH) width[i] = NAME_WIDTH;
         sy_buf_text(o, " ");
         padded(o, s->label[i], width[i], true);
         sy_buf_text(o, " |");

@@ -30,7 +30,9 @@ const fixed = (v, d) => isNum(v) ? minus(v.toFixed(d)) : '\u2013';
 const group = v => isNum(v) ? Math.round(v).toString().replace(/\B(?=(\d{3})+$)/g, '\u2009') : '\u2013';
 const si = v => {
   if (!isNum(v)) return '\u2013';
-  const a = Math.abs(v), u = [[1e12, ' T'], [1e9, ' G'], [1e6, ' M'], [1e3, ' k']].find(([m]) => a >= m * .99995);
+  const a = Math.abs(v);
+  if (a >= 1e15) return minus(v.toExponential(1));
+  const u = [[1e12, ' T'], [1e9, ' G'], [1e6, ' M'], [1e3, ' k']].find(([m]) => a >= m * .99995);
   if (!u) return minus(String(+v.toPrecision(3)));
   return minus(String(+(v / u[0]).toPrecision(3))) + u[1].replace(' ', '\u2009');
 };
@@ -333,6 +335,12 @@ const tokensAt = run => {
     return t.y[a] + (t.y[b] - t.y[a]) * (step - t.x[a]) / (t.x[b] - t.x[a]);
   };
 };
+/* Names and options may hold marks that turn text round; token texts keep theirs and show them as signs (seen). */
+const tidy = v => typeof v === 'string' ? readable(v) : Array.isArray(v) ? v.map(tidy) : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, x]) => [readable(k), tidy(x)])) : v;
+for (const r of runs) {
+  for (const k of ['name', 'heldout', 'aux', 'config']) r[k] = tidy(r[k]);
+  if (r.final) r.final.domains = tidy(r.final.domains);
+}
 runs.forEach((r, i) => { r.i = i; r.color = color(i); r.toTokens = tokensAt(r); });
 const state = { unit: runs.some(r => Object.keys(r.heldout.byte).length) ? 'byte' : 'token', x: runs.every(r => r.toTokens) ? 'tokens' : 'steps', log: false };
 const along = (run, s) => state.x === 'tokens' && run.toTokens ? s.x.map(run.toTokens) : s.x;
@@ -457,7 +465,7 @@ const loadPart = host => {
   watch(() => {
     redraw();
     figures.replaceChildren(el('h3', {}, 'Health of the layers'),
-      table('data', ['Layer', 'MaxVio', 'Entropy', 'of ln E', 'Dropped', 'Passed by', 'Specialisation'], L().map(l => [String(l.layer), fixed(l.maxvio, 3), fixed(l.entropy, 3) + ' nats', percent(l.entropy / Math.log(Math.max(2, slots(l)))), percent(l.dropped), percent(l.passed), percent(l.specialisation)]),
+      table('data', ['Layer', 'MaxVio', 'Entropy, nats', 'of ln E', 'Dropped', 'Passed by', 'Specialisation'], L().map(l => [String(l.layer), fixed(l.maxvio, 3), fixed(l.entropy, 3), percent(l.entropy === null ? NaN : l.entropy / Math.log(Math.max(2, slots(l)))), percent(l.dropped), percent(l.passed), percent(l.specialisation)]),
         'MaxVio is how far the busiest expert lies above the even load (0 is even). Entropy is that of the router\u2019s choice. Specialisation is what an expert tells about the domain: I(domain; expert) / ln domains.'),
       el('details', {}, el('summary', {}, 'Load in numbers'), table('data', ['Expert', ...L().map(l => 'Layer ' + l.layer)], Array.from({ length: slots(widest()) }, (_, e) => [expertName(widest(), e), ...L().map(l => e < slots(l) ? times(loadOf(l, e)) : '')]))));
   });
@@ -587,19 +595,26 @@ const passage = (host, talks) => {
   build();
 };
 
+/* Texts with the same prompt stand together, so that runs can be read side by side. */
 const samples = (host, told) => {
+  const SHOWN = 4;
   const one = (r, s) => el('figure', {}, el('figcaption', {}, (many ? r.name + ', ' : '') + 'step ' + group(s.step)), el('pre', { tabindex: 0 }, el('b', {}, readable(s.prompt)), readable(s.text) + (s.cut ? '\u2026' : '')));
-  host.append(el('h3', {}, 'Generated text'), el('p', {}, 'The prompt is grey. From the last evaluation; earlier ones are folded.'));
-  const box = el('div', { class: 'samples' }), old = el('div', { class: 'samples' });
-  let earlier = 0;
+  const rows = new Map(), earlier = [];
   for (const r of told) {
     const end = r.samples[r.samples.length - 1].step;
-    for (const s of r.samples) if (s.step === end) box.append(one(r, s)); 
-    for (const s of [...r.samples].reverse()) if (s.step !== end) { old.append(one(r, s)); earlier++; }
+    for (const s of r.samples) {
+      if (s.step !== end) { earlier.unshift(one(r, s)); continue; }
+      if (!rows.has(s.prompt)) rows.set(s.prompt, []);
+      rows.get(s.prompt).push(one(r, s));
+    }
   }
-  if (told.length > 1) box.style.setProperty('grid-template-columns', 'repeat(auto-fit, minmax(min(100%, 380px), 1fr))');
-  host.append(box);
-  if (earlier) host.append(el('details', {}, el('summary', {}, earlier === 1 ? 'An earlier sample' : earlier + ' earlier samples'), old));
+  const box = () => el('div', { class: 'samples', style: many ? { 'grid-template-columns': `repeat(auto-fill, minmax(min(100%, ${told.length > 2 ? 300 : 420}px), 1fr))` } : {} });
+  const fold = (text, figures) => { if (figures.length) { const b = box(); b.append(...figures); host.append(el('details', {}, el('summary', {}, text), b)); } };
+  const now = [...rows.values()], first = box();
+  first.append(...now.slice(0, SHOWN).flat());
+  host.append(el('h3', {}, 'Generated text'), el('p', {}, 'What the model wrote after a prompt (grey) at the end of training.'), first);
+  fold('More prompts', now.slice(SHOWN).flat());
+  fold('Earlier in training', earlier);
 };
 
 /* --- training --- */
@@ -651,7 +666,7 @@ const optionsSection = () => {
   const differs = k => many && new Set(values.filter((_, i) => runs[i].config).map(m => m.get(k))).size > 1;
   const def = k => { for (const d of defs) if (d.has(k)) return d.get(k); return undefined; };
   const isSet = k => hasDefs && def(k) !== undefined && values.some(m => m.has(k) && m.get(k) !== def(k));
-  let only = false;
+  let only = keys.some(k => many ? differs(k) : isSet(k));
   const box = el('div', { class: 'wide' });
   const build = () => box.replaceChildren(el('table', { class: 'opt' },
     el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'Option'), runs.map(r => el('th', { scope: 'col' }, many ? r.name : 'Value')), hasDefs && el('th', { scope: 'col' }, 'Default'))),
@@ -662,7 +677,7 @@ const optionsSection = () => {
     })));
   const what = many ? 'Options in which the runs differ are bold.' : hasDefs ? 'Options that differ from their default are bold; the default stands beside.' : 'The resolved configuration of this run.';
   host.append(el('p', { class: 'note' }, what));
-  if (keys.some(k => many ? differs(k) : isSet(k))) host.append(el('div', { class: 'controls', style: { 'margin-top': '0' } }, segments('Show', [['all', 'all options'], ['only', 'differences only']], 'all', v => { only = v === 'only'; build(); })));
+  if (only) host.append(el('div', { class: 'controls', style: { 'margin-top': '0' } }, segments('Show', [['only', 'differences only'], ['all', 'all options']], 'only', v => { only = v === 'only'; build(); })));
   host.append(box);
   build();
 };
