@@ -67,6 +67,9 @@ typedef struct sy_kernels {
      * s[0..n) are raw dot products, scaled here; returns a = exp(m_old - m_new), by which the caller scales l and O; s becomes
      * exp(s*scale - m_new); *m is moved, *l = a * *l + sum s. n may be 0: then a = 1. */
     sy_real (*attn_row)(int n, sy_real scale, sy_real *s, sy_real *m, sy_real *l);
+    /* Backward of such a row, from its log-sum-exp and dot = <dO, O>: raw dot products s become p = exp(scale s - lse), and dp = <dO, V> becomes
+     * scale p (dp - dot), the gradient of the raw products. */
+    void (*attn_row_b)(int n, sy_real scale, sy_real lse, sy_real dot, sy_real *s, sy_real *dp);
 
     /* Cross-entropy of one row of V logits: returns log-sum-exp and writes p = softmax(logits) in place when `want_p`. */
     sy_real (*xent_row)(int V, sy_real *logits, bool want_p);

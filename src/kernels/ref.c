@@ -219,6 +219,14 @@ static sy_real ref_attn_row(int n, sy_real scale, sy_real *s, sy_real *m, sy_rea
     return a;
 }
 
+static void ref_attn_row_b(int n, sy_real scale, sy_real lse, sy_real dot, sy_real *s, sy_real *dp)
+{
+    for (int i = 0; i < n; i++) {
+        s[i] = R(exp)(s[i] * scale - lse);
+        dp[i] = s[i] * (dp[i] - dot) * scale;
+    }
+}
+
 static sy_real ref_xent_row(int V, sy_real *logits, bool want_p)
 {
     if (V <= 0) return -(sy_real)INFINITY;
@@ -266,6 +274,6 @@ const sy_kernels sy_kernels_ref = {
     .add = ref_add, .axpy = ref_axpy, .scale = ref_scale, .mul = ref_mul, .muladd = ref_muladd,
     .exp = ref_exp, .act = ref_act, .act_b = ref_act_b, .glu = ref_glu, .glu_b = ref_glu_b,
     .dot = ref_dot, .sum = ref_sum, .max = ref_max, .softmax = ref_softmax, .softmax_b = ref_softmax_b,
-    .rmsnorm = ref_rmsnorm, .rmsnorm_b = ref_rmsnorm_b, .rope = ref_rope, .attn_row = ref_attn_row, .xent_row = ref_xent_row,
+    .rmsnorm = ref_rmsnorm, .rmsnorm_b = ref_rmsnorm_b, .rope = ref_rope, .attn_row = ref_attn_row, .attn_row_b = ref_attn_row_b, .xent_row = ref_xent_row,
     .adamw = ref_adamw, .sumsq = ref_sumsq, .spin = ref_spin,
 };

@@ -464,6 +464,12 @@ static float vec_attn_row(int n, float scale, float *s, float *m, float *l)
     return a;
 }
 
+static void vec_attn_row_b(int n, float scale, float lse, float dot, float *s, float *dp)
+{
+    vec by = v_set(scale), m = v_set(lse), d = v_set(dot);
+    EACH((size_t)n, vec p = v_exp(v_sub(v_mul(LD(s), by), m)); ST(s, p); ST(dp, v_mul(v_mul(p, v_sub(LD(dp), d)), by)););
+}
+
 static float vec_xent_row(int V, float *logits, bool want_p)
 {
     if (V <= 0) return -INFINITY;
@@ -514,7 +520,7 @@ static size_t vec_spin(size_t n, float *x)
     .add = vec_add, .axpy = vec_axpy, .scale = vec_scale, .mul = vec_mul, .muladd = vec_muladd,                               \
     .exp = vec_exp, .act = vec_act, .act_b = vec_act_b, .glu = vec_glu, .glu_b = vec_glu_b,                                   \
     .dot = vec_dot, .sum = vec_sum, .max = vec_max, .softmax = vec_softmax, .softmax_b = vec_softmax_b,                       \
-    .rmsnorm = vec_rmsnorm, .rmsnorm_b = vec_rmsnorm_b, .rope = vec_rope, .attn_row = vec_attn_row, .xent_row = vec_xent_row, \
+    .rmsnorm = vec_rmsnorm, .rmsnorm_b = vec_rmsnorm_b, .rope = vec_rope, .attn_row = vec_attn_row, .attn_row_b = vec_attn_row_b, .xent_row = vec_xent_row, \
     .adamw = vec_adamw, .sumsq = vec_sumsq, .spin = vec_spin }
 #define TABLE(set) TABLE_(set)
 TABLE(SET);

@@ -461,6 +461,29 @@ static void test_attention_row(void **arg)
     }
 }
 
+static void test_attention_row_back(void **arg)
+{
+    (void)arg;
+    EACH_SET(k)
+        for (int n = 0; n <= 70; n++) {
+            sy_test_case("%s: backward of a row, n=%d", k->name, n);
+            sy_real s[72], dp[72], p[72], d[72];
+            state = sy_test_seed() + (uint64_t)n;
+            fill(s, 72, 8);
+            fill(dp, 72, 2);
+            memcpy(p, s, sizeof s);
+            memcpy(d, dp, sizeof dp);
+            k->attn_row_b(n, (sy_real)0.31, (sy_real)1.25, (sy_real)-0.5, p, d);
+            for (int i = 0; i < n; i++) {
+                double e = exp((double)s[i] * (double)(sy_real)0.31 - 1.25);
+                sy_expect_near("p", (double)p[i], e, 0, 16 * EPS);
+                sy_expect_near("ds", (double)d[i], e * ((double)dp[i] + 0.5) * (double)(sy_real)0.31, 4 * EPS, 16 * EPS);
+            }
+            sy_expect_same("what lies behind", p + n, s + n, (size_t)(72 - n) * sizeof *s);
+            sy_expect_same("what lies behind", d + n, dp + n, (size_t)(72 - n) * sizeof *s);
+        }
+}
+
 static void test_adamw(void **arg)
 {
     (void)arg;
@@ -510,7 +533,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products), cmocka_unit_test(test_large_products), cmocka_unit_test(test_products_spread_nan_and_inf),
         cmocka_unit_test(test_exp), cmocka_unit_test(test_activations), cmocka_unit_test(test_lanes_do_not_matter), cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_attention_row), cmocka_unit_test(test_adamw), cmocka_unit_test(test_choice_of_a_set),
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_attention_row), cmocka_unit_test(test_attention_row_back), cmocka_unit_test(test_adamw), cmocka_unit_test(test_choice_of_a_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
