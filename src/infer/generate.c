@@ -118,9 +118,11 @@ static sy_status take(pending *p, const sy_tokenizer *tok, int id, sy_err *err)
         p->x->ended = SY_STOP_TEXT;
         return SY_OK;
     }
-    size_t tail = sy_utf8_tail(p->text.data, p->text.n);
-    if (tail > hold) hold = tail;
-    if (!show(p, p->text.n - hold)) p->x->ended = SY_STOP_ASKED;
+    size_t whole = p->text.n - hold;
+    if (!show(p, whole - sy_utf8_tail(p->text.data, whole))) {
+        p->x->ended = SY_STOP_ASKED;
+        p->text.n = 0;                               /* the receiver is told nothing more */
+    }
     return SY_OK;
 }
 

@@ -47,7 +47,8 @@ typedef struct sy_generation {          /* zeroed, then filled by the caller */
     int     tokens;                     /* out: how many were made */
 } sy_generation;
 
-/* Generates after what was fed (at least one id). The whole text goes to `out` when it is not NULL. */
+/* Generates after what was fed (at least one id). The whole text goes to `out` when it is not NULL. Every id that was made is fed too, but
+ * the last one when a stop string, the end of the document or a full context ends it. */
 sy_status sy_generate(sy_generator *g, const sy_generate_options *o, sy_generation *x, sy_buf *out, sy_err *err);
 
 #endif
