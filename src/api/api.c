@@ -7,6 +7,7 @@
 #include "build_info.h"
 #include "core/alloc.h"
 #include "core/file.h"
+#include "core/words.h"
 #include "data/evaluate.h"
 #include "infer/generate.h"
 #include "methods.h"
@@ -181,9 +182,10 @@ static sy_status trainer_open(sy_trainer *t, const char *settings, sy_err *err)
     else if (!strcmp(c->corpus.tokenizer, "bytes+eot")) SY_TRY(sy_tokenizer_open_bytes(&t->tok, true, err));
     else SY_TRY(sy_tokenizer_load(&t->tok, c->corpus.tokenizer, err));
     if (!c->model.vocab_size) c->model.vocab_size = sy_tokenizer_vocab(t->tok);
-    const char *const data[] = { c->corpus.data };
-    if (!*c->corpus.data) return sy_fail(err, SY_EARG, "no data: give data=FILE-OR-FOLDER");
-    sy_sources src = { .train = data, .n_train = 1 };
+    sy_sources src = { 0 };
+    SY_TRY(sy_words_split(&t->arena, c->corpus.data, &src.train, &src.n_train, err));
+    SY_TRY(sy_words_split(&t->arena, c->corpus.eval_data, &src.eval, &src.n_eval, err));
+    if (!src.n_train) return sy_fail(err, SY_EARG, "no data: give data=FILE-OR-FOLDER");
     SY_TRY(sy_data_open(&t->data, &src, &c->data, t->tok, (uint64_t)c->train.seed, err));
     t->stepper = (sy_stepper){ .data = t->data, .optim = &c->train.optim, .seed = (uint64_t)c->train.seed, .batch_size = c->train.batch_size,
                                .micro_batch_size = c->train.micro_batch_size, .z_loss = c->train.z_loss, .label_smoothing = c->train.label_smoothing,

@@ -247,22 +247,14 @@ static sy_status show(sy_cli *cli, const args *arg, const sy_config *c, const sy
     return print_buf(&b, err);
 }
 
-static sy_status join(sy_cli *cli, const sy_list *l, const char **out, sy_err *err)
-{
-    *out = "";
-    for (int i = 0; i < l->n; i++)
-        if (!(*out = sy_arena_printf(&cli->arena, "%s%s%s", *out, i ? " " : "", l->v[i]))) return sy_fail(err, SY_ENOMEM, "no memory for the sources");
-    return SY_OK;
-}
-
 static sy_status preview(sy_cli *cli, const args *arg, sy_err *err)
 {
     sy_config c;
     sy_tokenizer *tok = NULL;
     sy_data *d = NULL;
     sy_config_defaults(&c);
-    SY_TRY(join(cli, &arg->data, &c.corpus.data, err));
-    SY_TRY(join(cli, &arg->eval_data, &c.corpus.eval_data, err));
+    SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.data, err));
+    SY_TRY(sy_set_sources(cli, &arg->eval_data, &c.corpus.eval_data, err));
     c.corpus.tokenizer = arg->tokenizer ? arg->tokenizer : "bytes+eot";
     if (arg->seq_len) c.data.seq_len = arg->seq_len;
     for (int i = 0; i < arg->set.n; i++) SY_TRY(sy_within(err, sy_opt_parse(sy_data_opts, &c.data, arg->set.v[i], &cli->arena, NULL, err), "--set %s", arg->set.v[i]));

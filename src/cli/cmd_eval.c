@@ -52,12 +52,9 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_evaluation e;
     char dir[1024], line[512];
     sy_ledger ledger = { 0 };
-    char *all = NULL;
     sy_config_defaults(&c);
-    for (int i = 0; i < arg->data.n; i++)
-        if (!(all = sy_arena_printf(&cli->arena, "%s%s%s", all ? all : "", all ? " " : "", arg->data.v[i]))) return sy_fail(err, SY_ENOMEM, "no memory for --data");
-    if (!all) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER");
-    c.corpus.eval_data = all;
+    if (!arg->data.n) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER");
+    SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.eval_data, err));
     SY_TRY(sy_cli_engine(cli, err));
     SY_TRY(sy_checkpoint_find(words[0], dir, sizeof dir, err));
     sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);

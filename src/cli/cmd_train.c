@@ -51,6 +51,15 @@ static sy_status set_text(sy_cli *cli, sy_config *c, const char *key, const char
     return value ? sy_config_set(c, key, value, &cli->arena, err) : SY_OK;
 }
 
+/* Paths, which may hold blanks. */
+static sy_status set_sources(sy_cli *cli, sy_config *c, const char *key, const sy_list *l, sy_err *err)
+{
+    const char *all;
+    if (!l->n) return SY_OK;
+    SY_TRY(sy_set_sources(cli, l, &all, err));
+    return sy_config_set(c, key, all, &cli->arena, err);
+}
+
 /* The data set that a recipe names, found in --data-dir or $SY_DATA, with the options that it is read by. */
 static sy_status recipe_data(sy_cli *cli, const args *a, const char *name, sy_config *c, sy_err *err)
 {
@@ -62,7 +71,7 @@ static sy_status recipe_data(sy_cli *cli, const args *a, const char *name, sy_co
     SY_TRY(sy_known_sources(k, dirs, 2, &cli->arena, &source, &l.n, err));
     for (int i = 0; i < l.n; i++) l.v[i] = source[i];
     SY_TRY(sy_opt_parse(sy_data_opts, &c->data, k->options, &cli->arena, NULL, err));
-    return set_list(cli, c, "data.data", &l, err);
+    return set_sources(cli, c, "data.data", &l, err);
 }
 
 static sy_status settings(sy_cli *cli, const args *a, sy_config *c, sy_err *err)
@@ -73,8 +82,8 @@ static sy_status settings(sy_cli *cli, const args *a, sy_config *c, sy_err *err)
         SY_TRY(sy_recipe_apply(r, c, &cli->arena, err));
     }
     if (a->config) SY_TRY(sy_config_read(c, a->config, &cli->arena, err));
-    SY_TRY(set_list(cli, c, "data.data", &a->data, err));
-    SY_TRY(set_list(cli, c, "data.eval_data", &a->eval_data, err));
+    SY_TRY(set_sources(cli, c, "data.data", &a->data, err));
+    SY_TRY(set_sources(cli, c, "data.eval_data", &a->eval_data, err));
     SY_TRY(set_list(cli, c, "model.balance", &a->balance, err));
     SY_TRY(set_list(cli, c, "model.edit", &a->edit, err));
     SY_TRY(set_text(cli, c, "model.router", a->router, err));

@@ -4,18 +4,12 @@
 #include <math.h>
 #include <string.h>
 
-sy_status sy_split_words(sy_cli *cli, const char *text, const char *const **out, int *n, sy_err *err)
+#include "core/words.h"
+
+sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err)
 {
-    size_t room = strlen(text) / 2 + 1;
-    const char **list = sy_arena_array(&cli->arena, room, sizeof *list);
-    *n = 0;
-    if (!list) return sy_fail(err, SY_ENOMEM, "no memory for a list of words");
-    for (const char *p = text + strspn(text, " "); *p; p += strspn(p, " ")) {
-        size_t len = strcspn(p, " ");
-        if (!(list[(*n)++] = sy_arena_printf(&cli->arena, "%.*s", (int)len, p))) return sy_fail(err, SY_ENOMEM, "no memory for a list of words");
-        p += len;
-    }
-    *out = list;
+    for (int i = 0; i < l->n; i++) if (!*l->v[i]) return sy_fail(err, SY_EARG, "a source is empty; give a file or a folder of text");
+    if (!(*text = sy_words_join(&cli->arena, l->v, l->n))) return sy_fail(err, SY_ENOMEM, "no memory for the list of sources");
     return SY_OK;
 }
 
@@ -39,8 +33,8 @@ sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok,
     struct watch w = { .cli = cli };
     src.progress = on_read;
     src.arg = &w;
-    SY_TRY(sy_split_words(cli, c->corpus.data, &src.train, &src.n_train, err));
-    SY_TRY(sy_split_words(cli, c->corpus.eval_data, &src.eval, &src.n_eval, err));
+    SY_TRY(sy_words_split(&cli->arena, c->corpus.data, &src.train, &src.n_train, err));
+    SY_TRY(sy_words_split(&cli->arena, c->corpus.eval_data, &src.eval, &src.n_eval, err));
     if (!src.n_train && !src.n_eval) return sy_fail(err, SY_EARG, "no data: give --data FILE-OR-FOLDER");
     sy_status st = sy_data_open(out, &src, &c->data, tok, (uint64_t)c->train.seed, err);
     if (w.open) sy_progress_close(&w.bar, NULL);

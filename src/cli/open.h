@@ -11,8 +11,8 @@
 sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err);
 /* The config's sources; shards are cached below `cache` (NULL: not at all). */
 sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok, const char *cache, sy_data **out, sy_err *err);
-/* Splits at blanks; the list lives in cli->arena. */
-sy_status sy_split_words(sy_cli *cli, const char *text, const char *const **out, int *n, sy_err *err);
+/* The paths of a repeated flag as one value of a config (core/words.h); from cli->arena. */
+sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err);
 /* Prints losses by domain as a table. */
 void      sy_print_eval(FILE *to, const sy_evaluation *e);
 

@@ -6,6 +6,7 @@
 
 #include "core/alloc.h"
 #include "core/json.h"
+#include "core/words.h"
 
 const sy_opt sy_train_opts[] = {
     SY_INT (sy_train_options, steps, NULL, 0, 0, 1 << 30, "optimiser steps; 0 = as many as `epochs` need"),
@@ -26,7 +27,7 @@ const sy_opt sy_train_opts[] = {
 };
 
 const sy_opt sy_corpus_opts[] = {
-    SY_TEXT(sy_corpus_options, data, NULL, "", "sources of text, separated by blanks: path, name=path, name=path@weight"),
+    SY_TEXT(sy_corpus_options, data, NULL, "", "sources of text, separated by blanks (in a path: \\ before the blank): path, name=path, name=path@weight"),
     SY_TEXT(sy_corpus_options, eval_data, NULL, "", "sources of held-out text; when given, nothing of `data` is held out"),
     SY_TEXT(sy_corpus_options, tokenizer, NULL, "bytes", "bytes, bpe (trained on the data), or a tokenizer.json"),
     SY_INT (sy_corpus_options, bpe_vocab_size, NULL, 8192, 257, 1 << 20, "size of the vocabulary that bpe learns"),
@@ -92,14 +93,16 @@ static sy_status value(sy_config *c, const char *sec, const char *key, json_t *v
     else if (json_is_integer(v)) sy_buf_printf(&b, "%lld", (long long)json_integer_value(v));
     else if (json_is_real(v)) sy_buf_printf(&b, "%.17g", json_real_value(v));
     else if (json_is_boolean(v)) sy_buf_text(&b, json_is_true(v) ? "true" : "false");
-    else if (json_is_array(v))
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            const char *s = json_string_value(json_array_get(v, i));
-            if (s) sy_buf_printf(&b, "%s%s", i ? " " : "", s);
-            else b.failed = true;
-        }
-    else b.failed = true;
-    sy_status st = b.failed ? sy_fail(err, SY_EFORMAT, "'%s' has no plain value", name) : sy_config_set(c, name, b.data ? b.data : "", a, err);
+    else if (json_is_array(v)) {
+        size_t n = json_array_size(v);
+        const char **word = sy_arena_array(a, n + 1, sizeof *word), *text = NULL;
+        for (size_t i = 0; i < n && word; i++)
+            if (!(word[i] = json_string_value(json_array_get(v, i)))) return sy_fail(err, SY_EFORMAT, "%s: '%s' must be a list of texts", path, name);
+        if (word) text = sy_words_join(a, word, (int)n);
+        if (!text) return sy_fail(err, SY_ENOMEM, "%s: no memory for '%s'", path, name);
+        sy_buf_text(&b, text);
+    } else return sy_fail(err, SY_EFORMAT, "%s: '%s' has no plain value", path, name);
+    sy_status st = b.failed ? sy_fail(err, SY_ENOMEM, "no memory for '%s'", name) : sy_config_set(c, name, b.data ? b.data : "", a, err);
     sy_buf_free(&b);
     return sy_within(err, st, "%s", path);
 }
@@ -166,10 +169,11 @@ static void compare_row(const sy_opt *row, size_t at, int index, void *arg)
     struct compare *x = arg;
     char va[1024], vb[1024];
     if (x->found) return;
+    if (row->type == SY_OPT_TEXT && !strcmp(*(const char *const *)(x->a + at), *(const char *const *)(x->b + at))) return;
     for (const char *const *k = free_keys; *k; k++) if (!strcmp(*k, row->name)) return;
     sy_opt_print(row, x->a, at, va, sizeof va);
     sy_opt_print(row, x->b, at, vb, sizeof vb);
-    if (!strcmp(va, vb)) return;
+    if (row->type != SY_OPT_TEXT && !strcmp(va, vb)) return;          /* long texts are cut when they are printed */
     snprintf(x->buf, x->size, "%s.%s is %.200s there, %.200s here", x->section, row->name, *va ? va : "(none)", *vb ? vb : "(none)");
     x->found = true;
 }

@@ -18,7 +18,7 @@ typedef struct sy_train_options {
 extern const sy_opt sy_train_opts[];
 
 typedef struct sy_corpus_options {      /* where text and tokens come from */
-    const char *data, *eval_data;       /* sources separated by blanks (data/data.h) */
+    const char *data, *eval_data;       /* sources (data/data.h) separated by blanks, a blank in a path written "\ " (core/words.h) */
     const char *tokenizer;              /* "bytes", "bpe" (trained on the data), or the path of a tokenizer.json or a model folder */
     int         bpe_vocab_size;
     double      bpe_mb;                 /* at most so many MiB of text train the tokenizer */
