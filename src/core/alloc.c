@@ -2,37 +2,38 @@
 #include "core/alloc.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 static _Atomic uint64_t calls, fail_at;              /* fail_at: value of `calls` at which to fail, 0 = never */
 static _Atomic int      fail_sticky;
 
-/* Counts one call; true when this one is to fail. */
-static int refused(void)
+/* Counts one call; true when this one is to fail: by the switch, or because no object can be so large. */
+static bool refused(size_t bytes)
 {
     uint64_t n = atomic_fetch_add(&calls, 1) + 1, at = atomic_load(&fail_at);
-    return at && (n == at || (n > at && atomic_load(&fail_sticky)));
+    return bytes > PTRDIFF_MAX || (at && (n == at || (n > at && atomic_load(&fail_sticky))));
 }
 
 void *sy_malloc(size_t bytes)
 {
-    return refused() ? NULL : malloc(bytes ? bytes : 1);
+    return refused(bytes) ? NULL : malloc(bytes ? bytes : 1);
 }
 
 void *sy_calloc(size_t count, size_t bytes)
 {
-    return refused() ? NULL : calloc(count ? count : 1, bytes ? bytes : 1);
+    return refused(sy_mul_size(count, bytes)) ? NULL : calloc(count ? count : 1, bytes ? bytes : 1);
 }
 
 void *sy_realloc(void *p, size_t bytes)
 {
-    return refused() ? NULL : realloc(p, bytes ? bytes : 1);
+    return refused(bytes) ? NULL : realloc(p, bytes ? bytes : 1);
 }
 
 void *sy_aligned(size_t align, size_t bytes)
 {
-    if (refused() || bytes > SIZE_MAX - align) return NULL;
+    if (refused(bytes) || align > PTRDIFF_MAX) return NULL;
     if (!bytes) bytes = 1;
     return aligned_alloc(align, (bytes + align - 1) / align * align);
 }

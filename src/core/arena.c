@@ -9,6 +9,16 @@
 
 #include "core/alloc.h"
 
+/* Under the address sanitizer only the bytes that were asked for may be touched, and only until they are given back. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define hide(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define show(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define hide(p, n) ((void)(p), (void)(n))
+#define show(p, n) ((void)(p), (void)(n))
+#endif
+
 enum { ALIGN = 64, FIRST_CHUNK = 1 << 16, HUGE_PAGE = 2 << 20 };
 
 struct sy_chunk {
@@ -16,6 +26,12 @@ struct sy_chunk {
     size_t    size, used;               /* of data */
     _Alignas(ALIGN) unsigned char data[];
 };
+
+static void give_back(sy_chunk *c)
+{
+    if (c) show(c->data, c->size);
+    sy_free(c);
+}
 
 static bool grow(sy_arena *a, size_t need)
 {
@@ -40,6 +56,7 @@ static bool grow(sy_arena *a, size_t need)
     c->older = a->top;
     c->size = size;
     c->used = 0;
+    hide(c->data, size);
     a->top = c;
     a->grown++;
     return true;
@@ -53,6 +70,7 @@ void *sy_arena_alloc(sy_arena *a, size_t bytes)
     if (!a->top || a->top->size - a->top->used < need)
         if (!grow(a, need)) { a->failed = true; return NULL; }
     void *p = a->top->data + a->top->used;
+    show(p, bytes);
     a->top->used += need;
     a->used += need;
     if (a->used > a->high) a->high = a->used;
@@ -104,12 +122,16 @@ void sy_arena_release(sy_arena *a, sy_mark m)
     while (a->top != m.top) {
         sy_chunk *c = a->top;
         a->top = c->older;
+        hide(c->data, c->size);
         if (!a->spare || c->size > a->spare->size) {
-            sy_free(a->spare);
+            give_back(a->spare);
             a->spare = c;
-        } else sy_free(c);
+        } else give_back(c);
     }
-    if (a->top) a->top->used = m.chunk_used;
+    if (a->top) {
+        a->top->used = m.chunk_used;
+        hide(a->top->data + m.chunk_used, a->top->size - m.chunk_used);
+    }
     a->used = m.used;
 }
 
@@ -117,13 +139,12 @@ void sy_arena_reset(sy_arena *a)
 {
     a->failed = false;
     if (a->top && !a->top->older && a->top->size >= a->high) {       /* one block that is large enough already */
-        a->top->used = 0;
-        a->used = 0;
+        sy_arena_release(a, (sy_mark){ .top = a->top });
         return;
     }
     sy_arena_release(a, (sy_mark){ 0 });
     if (a->spare && a->spare->size < a->high) {      /* several chunks were needed: the next use takes one that holds all */
-        sy_free(a->spare);
+        give_back(a->spare);
         a->spare = NULL;
     }
 }
@@ -131,6 +152,6 @@ void sy_arena_reset(sy_arena *a)
 void sy_arena_free(sy_arena *a)
 {
     sy_arena_release(a, (sy_mark){ 0 });
-    sy_free(a->spare);
+    give_back(a->spare);
     *a = (sy_arena){ 0 };
 }

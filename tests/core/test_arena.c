@@ -132,11 +132,36 @@ static void texts_and_zeros(void **s)
     sy_arena_free(&a);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+static void the_sanitizer_knows_what_is_handed_out(void **s)
+{
+    (void)s;
+    sy_arena a = { 0 };
+    char *p = sy_arena_alloc(&a, 10);
+    sy_mark m = sy_arena_mark(&a);
+    char *q = sy_arena_alloc(&a, 100), *r = sy_arena_alloc(&a, 1 << 20);
+    assert_false(__asan_address_is_poisoned(p + 9));
+    assert_true(__asan_address_is_poisoned(p + 10));
+    assert_false(__asan_address_is_poisoned(r + (1 << 20) - 1));
+    sy_arena_release(&a, m);
+    assert_true(__asan_address_is_poisoned(q) && __asan_address_is_poisoned(r));
+    assert_false(__asan_address_is_poisoned(p));
+    sy_arena_reset(&a);
+    sy_arena_reset(&a);
+    assert_true(!a.top || __asan_address_is_poisoned(p));
+    sy_arena_free(&a);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_allocate_nothing_after_the_high_water), cmocka_unit_test(scratch_allocates_nothing_after_the_first_round),
         cmocka_unit_test(release_keeps_the_largest_chunk), cmocka_unit_test(impossible_requests_fail_and_stick), cmocka_unit_test(texts_and_zeros),
+#ifdef __SANITIZE_ADDRESS__
+        cmocka_unit_test(the_sanitizer_knows_what_is_handed_out),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

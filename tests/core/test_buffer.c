@@ -87,6 +87,8 @@ static void edges(void **s)
 {
     (void)s;
     assert_null(sy_calloc(SIZE_MAX / 2, 4));
+    assert_null(sy_calloc(SIZE_MAX / 4 + 2, 4));     /* wraps to 4 */
+    assert_null(sy_realloc(NULL, SIZE_MAX / 2 + 1));
     assert_null(sy_malloc(SIZE_MAX));
     assert_null(sy_aligned(64, SIZE_MAX - 10));
     assert_int_equal(sy_mul_size(3, 4), 12);
