@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/words.h"
+#include "model/bpe_train.h"
 
 sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err)
 {
@@ -41,12 +42,74 @@ sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok,
     return st;
 }
 
+/* --- learning a vocabulary ---------------------------------------------------------------------------------------------- */
+
+struct lesson {
+    sy_cli         *cli;
+    sy_bpe_trainer *bpe;
+    sy_progress     bar;
+    double          bytes, most;        /* of text so far; to be learned from */
+};
+
+static sy_status count_text(void *arg, const char *domain, const char *text, size_t n, sy_err *err)
+{
+    (void)domain, (void)text, (void)err;
+    ((struct lesson *)arg)->bytes += (double)n;
+    return SY_OK;
+}
+
+static sy_status on_learned(void *arg, double share, sy_err *err)
+{
+    struct lesson *l = arg;
+    sy_progress_at(&l->bar, share, NULL);
+    return *l->cli->stop ? sy_fail(err, SY_ESTOP, "stopped while the vocabulary was learned; nothing was written") : SY_OK;
+}
+
+static sy_status feed_text(void *arg, const char *domain, const char *text, size_t n, sy_err *err)
+{
+    struct lesson *l = arg;
+    (void)domain;
+    SY_TRY(sy_bpe_trainer_feed(l->bpe, text, n, err));
+    l->bytes += (double)n;
+    return on_learned(l, l->most > 0 ? fmin(1, l->bytes / l->most) : 1, err);
+}
+
+/* From what is trained on, never from what is held out: at most bpe_mb of it, the same share of every domain. */
+static sy_status learn_vocabulary(struct lesson *l, const sy_config *c, sy_tokenizer **out, sy_err *err)
+{
+    const char *const *train, *const *eval;
+    char line[200];
+    int n, n_eval, want = c->corpus.bpe_vocab_size;
+    SY_TRY(sy_words_split(&l->cli->arena, c->corpus.data, &train, &n, err));
+    SY_TRY(sy_words_split(&l->cli->arena, c->corpus.eval_data, &eval, &n_eval, err));
+    if (!n) return sy_fail(err, SY_EARG, "the tokenizer bpe is learned from the data: give --data FILE-OR-FOLDER");
+    double share = n_eval ? 1 : 1 - c->data.val_fraction;
+    SY_TRY(sy_text_each(train, n, &c->data, share, count_text, l, err));
+    l->most = fmin(l->bytes, c->corpus.bpe_mb * 1048576);
+    if (l->most < l->bytes) share *= l->most / l->bytes;
+    l->bytes = 0;
+    SY_TRY(sy_bpe_trainer_open(&l->bpe, err));
+    sy_progress_open(&l->bar, stderr, "counting words", 1, l->cli->progress);
+    SY_TRY(sy_text_each(train, n, &c->data, share, feed_text, l, err));
+    sy_progress_close(&l->bar, NULL);
+    sy_progress_open(&l->bar, stderr, "learning a vocabulary", 1, l->cli->progress);
+    SY_TRY(sy_bpe_trainer_train(l->bpe, want, on_learned, l, out, err));
+    int got = sy_tokenizer_vocab(*out);
+    snprintf(line, sizeof line, "vocabulary: %d ids learned from %.1f MB%s", got, l->bytes / 1e6, got < want ? ", fewer than were asked for: no other pair occurs twice" : "");
+    sy_progress_close(&l->bar, line);
+    return SY_OK;
+}
+
 sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err)
 {
-    (void)cli;
     const char *t = c->corpus.tokenizer;
     if (!strcmp(t, "bytes") || !strcmp(t, "bytes+eot")) return sy_tokenizer_open_bytes(out, t[5] != 0, err);
-    return sy_tokenizer_load(out, t, err);
+    if (strcmp(t, "bpe")) return sy_tokenizer_load(out, t, err);
+    struct lesson l = { .cli = cli };
+    sy_status st = learn_vocabulary(&l, c, out, err);
+    if (st != SY_OK) sy_progress_close(&l.bar, NULL);
+    sy_bpe_trainer_close(l.bpe);
+    return st;
 }
 
 void sy_print_eval(FILE *to, const sy_evaluation *e)
