@@ -446,19 +446,31 @@ static void vec_rope(int half, const float *c, const float *s, const float *x, f
          ST(y2, v_fma(a, sn, v_mul(b, cs))););
 }
 
+/* x *= scale, returns the largest; NaN if one is there. */
+static float scale_max(size_t n, float scale, float *x)
+{
+    mask bad = m_first(0);
+    vec by = v_set(scale);
+    FOLD(n, v_set(-INFINITY), vec v = v_mul(LD(x), by); ST(x, v); bad = m_or(bad, v_nan(v)); s = v_max(ELSE(v, v_set(-INFINITY)), s););
+    return m_any(bad) ? NAN : v_hmax(FOLDED(v_max));
+}
+
 static float vec_attn_row(int n, float scale, float *s, float *m, float *l)
 {
     if (n <= 0) return 1;
-    vec_scale((size_t)n, scale, s, s);
-    float old = *m, top = vec_max((size_t)n, s);
+    float old = *m, top = scale_max((size_t)n, scale, s), a = 1;
     if (top <= old) top = old;
     if (old != old) top = old;
     if (top == -INFINITY) {             /* all hidden so far: no weight anywhere, and nothing to rescale */
         memset(s, 0, (size_t)n * sizeof *s);
         return 1;
     }
-    float a = old - top, sum = exp_row((size_t)n, top, s, s);
-    vec_exp(1, &a, &a);
+    if (top != old) {                   /* else exp(0), which is 1 exactly; a whole vector is stored, because a masked one would stall the load */
+        _Alignas(64) float e[W];
+        v_store(e, v_exp(v_set(old - top)));
+        a = e[0];
+    }
+    float sum = exp_row((size_t)n, top, s, s);
     *m = top;
     *l = a * *l + sum;
     return a;
