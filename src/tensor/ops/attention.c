@@ -16,7 +16,8 @@
 #include "core/alloc.h"
 #include "tensor/ops/span.h"
 
-enum { BLOCK = 64, CHUNK = 4, FEW_ROWS = 8 };       /* keys of a block, blocks of a chunk; below FEW_ROWS packing keys does not pay */
+enum { BLOCK = 64, CHUNK = 4 };                     /* keys of a block, blocks of a chunk */
+enum { FEW_ROWS = 8, STRIP = 16 };                  /* up to FEW_ROWS rows packing keys does not pay; queries of a strip along the diagonal */
 
 struct attn { sy_attn a; const sy_segment *seg; int n_seg; };
 
@@ -66,14 +67,11 @@ struct tile {
     const sy_kernels *k;
     const sy_attn *a;
     int p0, n, rows;                    /* position of the first query, queries, rows = queries times heads */
-    sy_real *q, *s, *o, *out, *panels;  /* [rows,hd], [rows,64], [rows,hd] of the chunk, [rows,hd] merged, keys of a block */
+    sy_real *q, *s, *o, *out;           /* [rows,hd], [rows,64], [rows,hd] of the chunk, [rows,hd] merged */
     sy_real *m, *l, *top, *sum;         /* [rows] of the chunk, [rows] merged */
 };
 
-static size_t tile_values(const sy_kernels *k, int rows, int hd)
-{
-    return (size_t)rows * (3 * (size_t)hd + BLOCK + 4) + wide(k, hd) + 16 * 8;
-}
+static size_t tile_values(int rows, int hd) { return (size_t)rows * (3 * (size_t)hd + BLOCK + 4) + 16 * 8; }
 
 static sy_real *take(sy_real **at, size_t n)        /* n values on a border of 64 bytes (of 16 values) */
 {
@@ -93,28 +91,37 @@ static void tile_open(struct tile *t, sy_real *room)
     t->l = take(&room, rows);
     t->top = take(&room, rows);
     t->sum = take(&room, rows);
-    t->panels = room;
 }
 
-/* Meets keys k0 .. k1-1, one block. first: of its chunk. */
-static void meet(struct tile *t, struct keys K, struct keys V, int k0, int k1, bool first)
+/* Rows r .. r+rows-1 meet the n keys from k0 on: panels, or their rows K when panels is NULL. first: block of the chunk. */
+static void meet_rows(struct tile *t, int r, int rows, const sy_real *panels, struct keys K, struct keys V, int k0, int n, bool first)
 {
-    int hd = t->a->head_dim, n = k1 - k0;
-    const sy_real *k = K.x + (size_t)k0 * K.stride;
-    if (t->rows > FEW_ROWS) {
-        t->k->pack(n, hd, k, K.stride, t->panels);
-        t->k->gemm_panels(t->rows, n, hd, t->q, (size_t)hd, t->panels, t->s, BLOCK, false);
-    } else t->k->gemm_rows(t->rows, n, hd, t->q, (size_t)hd, k, K.stride, t->s, BLOCK, false);
-    for (int r = 0; r < t->rows; r++) {
+    int hd = t->a->head_dim;
+    sy_real *q = t->q + (size_t)r * (size_t)hd, *o = t->o + (size_t)r * (size_t)hd, *S = t->s + (size_t)r * BLOCK;
+    if (panels) t->k->gemm_panels(rows, n, hd, q, (size_t)hd, panels, S, BLOCK, false);
+    else t->k->gemm_rows(rows, n, hd, q, (size_t)hd, K.x + (size_t)k0 * K.stride, K.stride, S, BLOCK, false);
+    for (int i = 0; i < rows; i++) {
         int lo, hi;
-        sy_real *s = t->s + (size_t)r * BLOCK;
-        visible(t->a, t->p0 + r % t->n, k0, k1, &lo, &hi);
-        sy_real a = t->k->attn_row(hi - lo, (sy_real)t->a->scale, s + (lo - k0), &t->m[r], &t->l[r]);
-        for (int i = 0; i < lo - k0; i++) s[i] = 0;
-        for (int i = hi - k0; i < n; i++) s[i] = 0;
-        if (!first && a != 1) t->k->scale((size_t)hd, a, t->o + (size_t)r * (size_t)hd, t->o + (size_t)r * (size_t)hd);
+        sy_real *s = S + (size_t)i * BLOCK;
+        visible(t->a, t->p0 + (r + i) % t->n, k0, k0 + n, &lo, &hi);
+        sy_real a = t->k->attn_row(hi - lo, (sy_real)t->a->scale, s + (lo - k0), &t->m[r + i], &t->l[r + i]);
+        for (int j = 0; j < lo - k0; j++) s[j] = 0;
+        for (int j = hi - k0; j < n; j++) s[j] = 0;
+        if (!first && a != 1) t->k->scale((size_t)hd, a, o + (size_t)i * (size_t)hd, o + (size_t)i * (size_t)hd);
     }
-    t->k->gemm(t->rows, hd, n, t->s, BLOCK, 1, V.x + (size_t)k0 * V.stride, V.stride, t->o, (size_t)hd, !first);
+    t->k->gemm(rows, hd, n, S, BLOCK, 1, V.x + (size_t)k0 * V.stride, V.stride, o, (size_t)hd, !first);
+}
+
+/* All rows meet one block, keys k0 .. k1-1. Along the diagonal strips of queries stop at the last key that one of them sees. */
+static void meet(struct tile *t, const sy_real *panels, struct keys K, struct keys V, int k0, int k1, bool first)
+{
+    if (!t->a->causal || k1 <= t->p0 + 1) { meet_rows(t, 0, t->rows, panels, K, V, k0, k1 - k0, first); return; }
+    for (int r0 = 0; r0 < t->rows; r0 += t->n)
+        for (int i = 0; i < t->n; i += STRIP) {
+            int rows = t->n - i < STRIP ? t->n - i : STRIP, end = t->p0 + i + rows;
+            if (end > k1) end = k1;
+            meet_rows(t, r0 + i, rows, panels, K, V, k0, end > k0 ? end - k0 : 0, first);
+        }
 }
 
 /* Adds a chunk's (m, l, O) to what is merged; a row that saw nothing of the chunk stays as it is. */
@@ -139,7 +146,38 @@ static void merge(struct tile *t)
     }
 }
 
-struct fwd { sy_node *n; sy_real *room; size_t each; int tile; };   /* room: `each` values a worker; tile: most queries of a task */
+struct fwd {
+    sy_node *n;
+    sy_real *room;                      /* `each` values a worker */
+    size_t   each;
+    int      tile;                      /* most queries of a task */
+    sy_real *panels;                    /* keys of all segments with more than FEW_ROWS rows: at panels + at[segment], [KV][blocks] */
+    size_t  *at;
+};
+
+static bool packs(const struct attn *a, const sy_segment *s) { return s->n * (a->a.n_heads / a->a.n_kv_heads) > FEW_ROWS; }
+static int  first_block(const struct attn *a, const sy_segment *s) { return first_seen(&a->a, s->pos0) / BLOCK; }
+static int  key_blocks(const struct attn *a, const sy_segment *s) { return packs(a, s) ? (s->pos0 + s->n + BLOCK - 1) / BLOCK - first_block(a, s) : 0; }
+
+/* Panels of block b (counted from the segment's start), or NULL. */
+static sy_real *panels_of(const struct fwd *f, const sy_segment *s, int kv, int b)
+{
+    const struct attn *a = f->n->arg;
+    if (!packs(a, s)) return NULL;
+    return f->panels + f->at[s - a->seg] + ((size_t)kv * (size_t)key_blocks(a, s) + (size_t)(b - first_block(a, s))) * wide(f->n->tape->eng->k, a->a.head_dim);
+}
+
+static void pack_task(void *arg, int task, int worker)
+{
+    (void)worker;
+    const struct fwd *f = arg;
+    const struct attn *a = f->n->arg;
+    const sy_segment *s = a->seg;
+    for (int n; task >= (n = key_blocks(a, s) * a->a.n_kv_heads); s++) task -= n;
+    int kv = task % a->a.n_kv_heads, b = first_block(a, s) + task / a->a.n_kv_heads, k0 = b * BLOCK, end = s->pos0 + s->n;
+    struct keys K = keys_of(f->n, s, kv, false);
+    f->n->tape->eng->k->pack((end - k0 < BLOCK ? end - k0 : BLOCK), a->a.head_dim, K.x + (size_t)k0 * K.stride, K.stride, panels_of(f, s, kv, b));
+}
 
 static void tile_run(const struct fwd *f, const sy_segment *seg, int kv, int q0, int worker)
 {
@@ -159,7 +197,7 @@ static void tile_run(const struct fwd *f, const sy_segment *seg, int kv, int q0,
     for (int b = from; b * BLOCK < end; b++) {
         bool first = b == from || b % CHUNK == 0, last = b % CHUNK == CHUNK - 1 || (b + 1) * BLOCK >= end;
         if (first) for (int r = 0; r < t.rows; r++) { t.m[r] = -(sy_real)INFINITY; t.l[r] = 0; }
-        meet(&t, K, V, b * BLOCK, (b + 1) * BLOCK < end ? (b + 1) * BLOCK : end, first);
+        meet(&t, panels_of(f, seg, kv, b), K, V, b * BLOCK, (b + 1) * BLOCK < end ? (b + 1) * BLOCK : end, first);
         if (last) merge(&t);
     }
     sy_real *lse = f->n->aux;
@@ -198,7 +236,6 @@ static void attention_f(sy_node *n)
 {
     const struct attn *a = n->arg;
     sy_tape *t = n->tape;
-    const sy_kernels *k = t->eng->k;
     size_t T = (size_t)sy_rows(n->out), ld = (size_t)sy_cols(n->out);
     int longest = 1, tasks = 0, covered = 0;
     for (int i = 0; i < a->n_seg; i++) {
@@ -217,9 +254,19 @@ static void attention_f(sy_node *n)
     uint64_t madds = 2 * pairs(a) * ld;
     t->madds += madds;
     sy_mark mark = sy_arena_mark(&t->arena);
-    f.each = (tile_values(k, f.tile * (a->a.n_heads / a->a.n_kv_heads), a->a.head_dim) + 15) / 16 * 16;
-    f.room = sy_arena_alloc(&t->arena, sy_mul_size(sy_mul_size((size_t)t->eng->threads, f.each), sizeof *f.room));
-    if (!f.room) { sy_tape_fail(t, SY_ENOMEM, "attention: no memory for %zu values of scratch a thread", f.each); return; }
+    f.each = (tile_values(f.tile * (a->a.n_heads / a->a.n_kv_heads), a->a.head_dim) + 15) / 16 * 16;
+    f.at = sy_tape_alloc(t, (size_t)a->n_seg, sizeof *f.at);
+    if (!f.at) return;
+    size_t blocks = 0, block = wide(t->eng->k, a->a.head_dim);
+    for (int i = 0; i < a->n_seg; i++) {
+        f.at[i] = blocks * block;
+        blocks += (size_t)key_blocks(a, &a->seg[i]) * (size_t)a->a.n_kv_heads;
+    }
+    size_t all = sy_mul_size((size_t)t->eng->threads, f.each) + sy_mul_size(blocks, block);
+    f.room = sy_arena_alloc(&t->arena, sy_mul_size(all, sizeof *f.room));
+    if (!f.room) { sy_tape_fail(t, SY_ENOMEM, "attention: no memory for %zu values of scratch", all); return; }
+    f.panels = f.room + (size_t)t->eng->threads * f.each;
+    run_tasks(t->eng, (int)blocks, madds, pack_task, &f);
     run_tasks(t->eng, tasks, madds, fwd_task, &f);
     sy_arena_release(&t->arena, mark);
 }
@@ -228,7 +275,7 @@ static void attention_f(sy_node *n)
 
 struct bwd { sy_node *n; sy_real *dq, *dk, *dv, *dot, *room; size_t each; };   /* dot [H,T] = rowsum(dO O); a gradient may be NULL */
 
-/* One block of queries q0 .. q0+nq-1 of head h against keys k0 .. k0+nk-1, whose panels are packed. */
+/* Queries q0 .. q0+nq-1 of head h against keys k0 .. k0+nk-1, whose panels are packed. */
 static void back_block(const struct bwd *b, const sy_segment *seg, int h, int q0, int nq, int k0, int nk, const sy_real *kp, const sy_real *vp, sy_real *P, sy_real *dS)
 {
     const struct attn *a = b->n->arg;
@@ -239,20 +286,17 @@ static void back_block(const struct bwd *b, const sy_segment *seg, int h, int q0
     const sy_real *Q = b->n->in[0]->x + q, *dO = b->n->out->dx + q, *K = b->n->in[1]->x + kk;
     const sy_real *lse = (const sy_real *)b->n->aux + (size_t)h * (size_t)T + seg->row + q0, *dot = b->dot + (size_t)h * (size_t)T + seg->row + q0;
     k->gemm_panels(nq, nk, hd, Q, ld, kp, P, BLOCK, false);
+    k->gemm_panels(nq, nk, hd, dO, ld, vp, dS, BLOCK, false);
     for (int i = 0; i < nq; i++) {
         int lo, hi;
-        sy_real *p = P + (size_t)i * BLOCK, m = lse[i], l = 0;
+        sy_real *p = P + (size_t)i * BLOCK, *ds = dS + (size_t)i * BLOCK;
         visible(&a->a, q0 + i, k0, k0 + nk, &lo, &hi);
-        if (m == -(sy_real)INFINITY) hi = lo;           /* a row without a key */
-        k->attn_row(hi - lo, (sy_real)a->a.scale, p + (lo - k0), &m, &l);      /* lse is above every score: p = exp(scale s - lse) */
-        for (int j = 0; j < lo - k0; j++) p[j] = 0;
-        for (int j = hi - k0; j < nk; j++) p[j] = 0;
+        if (lse[i] == -(sy_real)INFINITY) hi = lo;      /* a row without a key */
+        k->attn_row_b(hi - lo, (sy_real)a->a.scale, lse[i], dot[i], p + (lo - k0), ds + (lo - k0));
+        for (int j = 0; j < lo - k0; j++) p[j] = ds[j] = 0;
+        for (int j = hi - k0; j < nk; j++) p[j] = ds[j] = 0;
     }
     if (b->dv) k->gemm(nk, hd, nq, P, 1, BLOCK, dO, ld, b->dv + kk, ldk, true);
-    if (!b->dq && !b->dk) return;
-    k->gemm_panels(nq, nk, hd, dO, ld, vp, dS, BLOCK, false);
-    for (int i = 0; i < nq; i++)
-        for (int j = i * BLOCK; j < i * BLOCK + nk; j++) dS[j] = P[j] * (dS[j] - dot[i]) * (sy_real)a->a.scale;
     if (b->dq) k->gemm(nq, hd, nk, dS, BLOCK, 1, K, ldk, b->dq + q, ld, true);
     if (b->dk) k->gemm(nk, hd, nq, dS, 1, BLOCK, Q, ld, b->dk + kk, ldk, true);
 }
@@ -279,7 +323,12 @@ static void bwd_task(void *arg, int task, int worker)
         int from = a->a.causal ? k0 : 0, end = seg->n;
         if (a->a.window && end - a->a.window > k0 + nk - 1) end = k0 + nk - 1 + a->a.window;   /* the last key is seen up to there */
         for (int h = kv * g; h < (kv + 1) * g; h++)
-            for (int q0 = from; q0 < end; q0 += BLOCK) back_block(b, seg, h, q0, end - q0 < BLOCK ? end - q0 : BLOCK, k0, nk, kp, vp, P, dS);
+            for (int q0 = from, n; q0 < end; q0 += n) {
+                bool diagonal = a->a.causal && q0 < k0 + nk;
+                n = diagonal ? STRIP : BLOCK;
+                if (n > end - q0) n = end - q0;
+                back_block(b, seg, h, q0, n, k0, diagonal && q0 + n < k0 + nk ? q0 + n - k0 : nk, kp, vp, P, dS);
+            }
     }
 }
 
