@@ -1,15 +1,17 @@
-/* cli/cmd_eval.c - switchyard eval: loss of a model over held-out text, by domain. */
+/* cli/cmd_eval.c - switchyard eval: loss of a model over held-out text, by domain; or its answers to questions with given choices. */
 #include <math.h>
 #include <string.h>
 
 #include "cli/open.h"
 #include "core/json.h"
+#include "infer/choices.h"
 #include "model/checkpoint.h"
 
-typedef struct args { sy_list data; int seq_len, rows; } args;
+typedef struct args { sy_list data; const char *choices; int seq_len, rows; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text to evaluate: file or folder, name=path"),
+    SY_FLAG(args, choices, "choices", 0, SY_FLAG_TEXT, "FILE", "questions instead: JSON lines with prompt, choices [..] and answer (an index from 0)"),
     SY_FLAG(args, seq_len, "seq-len", 0, SY_FLAG_INT, "N", "window; default: the model's max_position_embeddings"),
     SY_FLAG(args, rows, "rows", 0, SY_FLAG_INT, "N", "windows at once; default 16"),
     { 0 }
@@ -41,6 +43,73 @@ static sy_status print_json(const sy_evaluation *e, sy_err *err)
     return failed ? sy_fail(err, SY_ENOMEM, "no memory for the results") : SY_OK;
 }
 
+/* --- questions -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct watch { sy_cli *cli; sy_progress bar; } watch;
+
+static bool on_question(void *arg, int done)
+{
+    watch *w = arg;
+    sy_progress_at(&w->bar, done, NULL);
+    return !*w->cli->stop;
+}
+
+static sy_status print_choices(sy_cli *cli, const sy_choices_result *r, sy_err *err)
+{
+    double n = r->n, plain = r->right / n, per_byte = r->right_per_byte / n, se = sqrt(plain * (1 - plain) / n), se_b = sqrt(per_byte * (1 - per_byte) / n);
+    sy_buf b = { 0 };
+    sy_json j;
+    if (!cli->json) {
+        printf("%d questions\n", r->n);
+        printf("%-24s %8.4f +- %.4f\n%-24s %8.4f +- %.4f\n", "accuracy", plain, se, "accuracy by ln p/byte", per_byte, se_b);
+        printf("%-24s %8.4f\n%-24s %8.4f\n", "by guessing", r->chance, "nats of right answers", r->nats);
+        return SY_OK;
+    }
+    sy_json_open(&j, &b, 2);
+    sy_json_begin(&j, '{');
+    sy_json_key(&j, "questions"), sy_json_int(&j, r->n);
+    sy_json_key(&j, "accuracy"), sy_json_real(&j, plain);
+    sy_json_key(&j, "accuracy_stderr"), sy_json_real(&j, se);
+    sy_json_key(&j, "accuracy_per_byte"), sy_json_real(&j, per_byte);
+    sy_json_key(&j, "accuracy_per_byte_stderr"), sy_json_real(&j, se_b);
+    sy_json_key(&j, "chance"), sy_json_real(&j, r->chance);
+    sy_json_key(&j, "nats_of_right_answers"), sy_json_real(&j, r->nats);
+    sy_json_end(&j, '}');
+    if (!b.failed) puts(b.data);
+    bool failed = b.failed;
+    sy_buf_free(&b);
+    return failed ? sy_fail(err, SY_ENOMEM, "no memory for the results") : SY_OK;
+}
+
+static sy_status choices(sy_cli *cli, sy_model *m, const sy_tokenizer *tok, const sy_questions *all, sy_err *err)
+{
+    sy_choices_result r;
+    watch w = { .cli = cli };
+    sy_progress_open(&w.bar, stderr, "questions", all->n, cli->progress);
+    sy_status st = sy_choices_run(m, tok, all, on_question, &w, &r, err);
+    sy_progress_close(&w.bar, NULL);
+    return st == SY_OK ? print_choices(cli, &r, err) : st;
+}
+
+/* --- both ------------------------------------------------------------------------------------------------------------------- */
+
+static sy_status text(sy_cli *cli, const args *arg, sy_model *m, const sy_tokenizer *tok, sy_config *c, sy_err *err)
+{
+    sy_data *data = NULL;
+    sy_evaluation e;
+    c->data.seq_len = arg->seq_len ? arg->seq_len : m->spec.max_position_embeddings;
+    if (c->data.seq_len > m->spec.max_position_embeddings)
+        return sy_fail(err, SY_EARG, "--seq-len %d: the model takes at most %d positions", c->data.seq_len, m->spec.max_position_embeddings);
+    sy_status st = sy_open_data(cli, c, tok, NULL, &data, err);
+    if (st == SY_OK) st = sy_evaluate(m, data, arg->rows ? arg->rows : 16, &(sy_eval_hooks){ .stop = stopping, .arg = cli }, &e, &cli->arena, err);
+    if (st == SY_OK) {
+        if (cli->json) st = print_json(&e, err);
+        else sy_print_eval(stdout, &e);
+    }
+    sy_data_close(data);
+    return st;
+}
+
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)
 {
     (void)n;
@@ -48,41 +117,24 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_config c;
     sy_model *m = NULL;
     sy_tokenizer *tok = NULL;
-    sy_data *data = NULL;
-    sy_evaluation e;
-    char dir[1024], line[512];
-    sy_ledger ledger = { 0 };
+    sy_questions all = { 0 };
+    if (!arg->data.n && !arg->choices) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER or --choices FILE");
+    if (arg->data.n && arg->choices) return sy_fail(err, SY_EARG, "--data and --choices are two evaluations; give one of them");
     sy_config_defaults(&c);
-    if (!arg->data.n) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER");
     SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.eval_data, err));
+    if (arg->choices) SY_TRY(sy_choices_read(&all, arg->choices, &cli->arena, err));
     SY_TRY(sy_cli_engine(cli, err));
-    SY_TRY(sy_checkpoint_find(words[0], dir, sizeof dir, err));
-    sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
-    if (st == SY_OK) {
-        sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
-        st = sy_tokenizer_load(&tok, dir, err);
-    }
-    sy_ledger_free(&ledger);
-    if (st == SY_OK) {
-        c.data.seq_len = arg->seq_len ? arg->seq_len : m->spec.max_position_embeddings;
-        if (sy_tokenizer_vocab(tok) > m->spec.vocab_size)
-            st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(tok), m->spec.vocab_size);
-    }
-    if (st == SY_OK) st = sy_open_data(cli, &c, tok, NULL, &data, err);
-    if (st == SY_OK) st = sy_evaluate(m, data, arg->rows ? arg->rows : 16, &(sy_eval_hooks){ .stop = stopping, .arg = cli }, &e, &cli->arena, err);
-    if (st == SY_OK) {
-        if (cli->json) st = print_json(&e, err);
-        else sy_print_eval(stdout, &e);
-    }
-    sy_data_close(data);
+    sy_status st = sy_open_model(cli, words[0], &m, &tok, err);
+    if (st == SY_OK) st = arg->choices ? choices(cli, m, tok, &all, err) : text(cli, arg, m, tok, &c, err);
     sy_tokenizer_close(tok);
     sy_model_free(m);
     return st;
 }
 
 const sy_command sy_cmd_eval = {
-    .name = "eval", .summary = "loss and perplexity of a model, by domain", .usage = "DIR --data SOURCE ...",
+    .name = "eval", .summary = "loss and perplexity of a model, by domain; accuracy on questions", .usage = "DIR (--data SOURCE ... | --choices FILE)",
     .text = "DIR is the folder of a model or of a run. All of the text is evaluated, in windows without overlap; the table has nats and bits\n"
-            "per byte, nats per token and perplexity for each domain and for all.",
-    .example = "switchyard eval run --data news=articles.txt", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
+            "per byte, nats per token and perplexity for each domain and for all. With --choices each answer is scored by the sum of ln p of its\n"
+            "tokens after the prompt, and by the same per byte; the largest is the model's answer.",
+    .example = "switchyard eval run --data news=articles.txt\n  switchyard eval run --choices questions.jsonl --json", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/words.h"
 #include "model/bpe_train.h"
@@ -110,6 +111,41 @@ sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out,
     if (st != SY_OK) sy_progress_close(&l.bar, NULL);
     sy_bpe_trainer_close(l.bpe);
     return st;
+}
+
+sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_tokenizer **tok, sy_err *err)
+{
+    char dir[1024], line[512];
+    sy_ledger ledger = { 0 };
+    sy_model *m = NULL;
+    sy_tokenizer *t = NULL;
+    SY_TRY(sy_checkpoint_find(path, dir, sizeof dir, err));
+    sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
+    if (st == SY_OK) sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
+    sy_ledger_free(&ledger);
+    if (st == SY_OK) st = sy_tokenizer_load(&t, dir, err);
+    if (st == SY_OK && sy_tokenizer_vocab(t) > m->spec.vocab_size)
+        st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(t), m->spec.vocab_size);
+    if (st != SY_OK) {
+        sy_tokenizer_close(t);
+        sy_model_free(m);
+        return st;
+    }
+    *model = m;
+    *tok = t;
+    return SY_OK;
+}
+
+void sy_put_text(FILE *to, const char *text, size_t n)
+{
+    if (!isatty(fileno(to))) {
+        fwrite(text, 1, n, to);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        putc((c < 32 && c != '\n' && c != '\t') || c == 127 ? '?' : c, to);
+    }
 }
 
 void sy_print_eval(FILE *to, const sy_evaluation *e)

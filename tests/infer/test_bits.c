@@ -78,8 +78,8 @@ static void expect_doc(const char *name, const bed *b, int doc, int at, int n, c
 /* All documents in one batch, in the given order, some of them twice. */
 static void packed(sy_model *m, bed *b, const int *order, int docs, sy_mode mode, bool record, const char *name)
 {
-    int at[2 * DOCS] = { 0 }, n[2 * DOCS];
-    sy_real *out[2 * DOCS];
+    int at[2 * DOCS] = { 0 }, n[2 * DOCS] = { 0 };
+    sy_real *out[2 * DOCS] = { 0 };
     for (int d = 0; d < docs; d++) {
         n[d] = length[order[d]];
         out[d] = malloc((size_t)n[d] * b->V * sizeof(sy_real));
@@ -98,9 +98,9 @@ static void cached(sy_model *m, bed *b, const int *docs, int n_docs, const int *
     int done[DOCS] = { 0 };
     for (int d = 0; d < n_docs; d++) sy_expect_ok(sy_kv_open(&kv[d], &m->spec, MAX, err));
     for (int round = 0; ; round++) {
-        int doc[DOCS], at[DOCS], n[DOCS], who[DOCS], k = 0;
-        sy_kv *caches[DOCS];
-        sy_real *out[DOCS];
+        int doc[DOCS] = { 0 }, at[DOCS] = { 0 }, n[DOCS] = { 0 }, who[DOCS] = { 0 }, k = 0;
+        sy_kv *caches[DOCS] = { 0 };
+        sy_real *out[DOCS] = { 0 };
         for (int d = 0; d < n_docs; d++) {
             int left = length[docs[d]] - done[d], want = piece[(round + d) % n_pieces];
             if (!left) continue;
