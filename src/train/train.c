@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "train/sums.h"
 #include "train/tensorboard.h"
 
 enum { PATH = 1024, BAD_STEPS = 3 };
@@ -182,7 +184,10 @@ static sy_status fill(run *r, const char *dir, sy_err *err)
     SY_TRY(sy_tokenizer_save(r->job->tok, dir, err));
     SY_TRY(sy_path(path, sizeof path, dir, "training_state.safetensors", err));
     state_of(r, item);
-    return sy_state_save(r->model, path, item, STATE_ITEMS, err);
+    SY_TRY(sy_state_save(r->model, path, item, STATE_ITEMS, err));
+    if (item[STATE_METRICS].value > 0) SY_TRY(sy_file_sync(r->metrics, err));      /* the state counts on their bytes */
+    if (item[STATE_EVENTS].value > 0) SY_TRY(sy_file_sync(r->events, err));
+    return sy__sums_write(dir, err);
 }
 
 /* Writes a folder beside the checkpoints and gives it its name when it is whole: the last good one stands at any moment. */
@@ -236,11 +241,13 @@ static sy_status restore(run *r, sy_err *err)
     item[STATE_METRICS].value = item[STATE_EVENTS].value = 0;
     SY_TRY(newest(r, dir, &found, err));
     if (found) {
+        sy_status st = sy__sums_check(dir, (const char *const []){ "model.safetensors", "training_state.safetensors", NULL }, err);
+        SY_TRY(sy_within(err, st, "the checkpoint cannot be used (delete its folder to continue from the one before)"));
         SY_TRY(sy_model_read(r->model, dir, NULL, err));
         SY_TRY(sy_path(path, sizeof path, dir, "training_state.safetensors", err));
         SY_TRY(sy_state_load(r->model, path, item, STATE_ITEMS, err));
-        if (item[STATE_STEP].value < 0 || item[STATE_STEP].value > r->stepper.steps || item[STATE_ROW].value < 0 || item[STATE_UPDATES].value < 0 || item[STATE_UPDATES].value > item[STATE_STEP].value)
-            return sy_fail(err, SY_EFORMAT, "%s is at step %lld of a run with %lld steps; it belongs to another run", path, (long long)item[STATE_STEP].value, (long long)r->stepper.steps);
+        if (item[STATE_STEP].value != strtoll(strrchr(dir, '-') + 1, NULL, 10) || item[STATE_STEP].value < 0 || item[STATE_STEP].value > r->stepper.steps || item[STATE_ROW].value < 0 || item[STATE_UPDATES].value < 0 || item[STATE_UPDATES].value > item[STATE_STEP].value)
+            return sy_fail(err, SY_EFORMAT, "%s is at step %lld of a run with %lld steps; it belongs to another run or another checkpoint", path, (long long)item[STATE_STEP].value, (long long)r->stepper.steps);
         r->stepper.step = item[STATE_STEP].value;
         r->stepper.updates = item[STATE_UPDATES].value;
         r->stepper.row = item[STATE_ROW].value;
@@ -396,10 +403,10 @@ static bool has_eval(const run *r)
     return false;
 }
 
-static sy_status evaluate(run *r, sy_err *err)
+static sy_status evaluate(run *r, bool (*stop)(void *arg), sy_err *err)
 {
     sy_arena_reset(&r->eval_arena);
-    SY_TRY(sy_evaluate(r->model, r->job->data, r->c->train.eval_rows, &(sy_eval_hooks){ .stop = stopping, .arg = r }, &r->eval, &r->eval_arena, err));
+    SY_TRY(sy_evaluate(r->model, r->job->data, r->c->train.eval_rows, &(sy_eval_hooks){ .stop = stop, .arg = r }, &r->eval, &r->eval_arena, err));
     r->evaluated = r->stepper.step;
     tell(r, (sy_train_event){ .moment = SY_AT_EVAL, .eval = &r->eval });
     return SY_OK;
@@ -418,17 +425,12 @@ static sy_status one(run *r, bool *done, sy_err *err)
     bool eval = has_eval(r) && (last || (o->eval_every && step % o->eval_every == 0)), line = last || eval || s.skipped || step == 1 || step % o->log_every == 0;
     double per_s = line ? rate(r) : 0;               /* before the evaluation, whose time is not the step's */
     tell(r, (sy_train_event){ .moment = s.skipped ? SY_AT_SKIP : SY_AT_STEP, .result = &s, .tokens_per_s = per_s });
-    if (eval) {
-        sy_status st = evaluate(r, err);
-        if (st == SY_ESTOP) {                        /* the step stands; it will be evaluated when the run is resumed from before it */
-            *done = true;
-            return SY_ESTOP;
-        }
-        SY_TRY(st);
+    if (eval) {                                      /* to its end, whatever is asked: without it the step could not be saved */
+        SY_TRY(evaluate(r, NULL, err));
         r->last_time = sy_now();
     }
     if (line) SY_TRY(write_metrics(r, &s, eval, per_s, err));
-    if (r->bad == BAD_STEPS) {
+    if (r->bad >= BAD_STEPS) {                       /* more: a run that was resumed behind the third */
         SY_TRY(save(r, err));
         return sy_fail(err, SY_ENUM, "step %lld: the %s is not finite for the third time in a row; the state before is saved: lower lr or raise warmup_steps and start again --from it",
                        (long long)step, s.broken ? s.broken->name : "loss");
@@ -442,16 +444,14 @@ static sy_status loop(run *r, sy_err *err)
 {
     bool done = r->stepper.step >= r->stepper.steps;
     tell(r, (sy_train_event){ .moment = SY_AT_START });
-    while (!done) {
-        sy_status st = one(r, &done, err);
-        if (st == SY_ESTOP && done) break;           /* stopped inside an evaluation: the last checkpoint stands */
-        SY_TRY(st);
-    }
+    while (!done) SY_TRY(one(r, &done, err));
     bool whole = r->stepper.step >= r->stepper.steps || (r->c->train.max_minutes > 0 && !stopping(r));
-    if (whole) {
-        if (has_eval(r) && r->evaluated != r->stepper.step && evaluate(r, err) != SY_OK) return err ? err->status : SY_EIO;
-        SY_TRY(finish(r, err));
+    if (whole && has_eval(r) && r->evaluated != r->stepper.step) {     /* resumed behind the last step */
+        sy_status st = evaluate(r, stopping, err);
+        if (st == SY_ESTOP) whole = false;
+        else SY_TRY(st);
     }
+    if (whole) SY_TRY(finish(r, err));
     tell(r, (sy_train_event){ .moment = SY_AT_END, .eval = r->evaluated == r->stepper.step ? &r->eval : NULL, .path = r->job->out, .stopped = !whole });
     return SY_OK;
 }
