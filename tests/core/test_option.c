@@ -193,6 +193,7 @@ static void numbers_read_back(void **s)              /* in a locale that writes 
             v.rate = r;
             sy_opt_print(&rows[1], &v, rows[1].at, text, sizeof text);
             sy_test_case("%s in %s", text, locales[l]);
+            assert_null(strchr(text, ','));
             sy_expect_ok(sy_opt_set(rows, &w, "rate", text, &a, NULL, err));
             sy_expect_same("rate", &w.rate, &r, sizeof r);
             sy_arena_free(&a);

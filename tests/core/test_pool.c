@@ -128,13 +128,18 @@ static void signals_reach_the_caller(void **s)
     struct sigaction old;
     sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = on_signal }, &old);
     sy_expect_ok(sy_pool_open(&p, 8, err));
+    sigset_t one, now;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
     for (int i = 0; i < 20; i++) {
+        pthread_sigmask(SIG_BLOCK, &one, NULL);      /* no worker may take it while the caller does not */
         got = 0;
         kill(getpid(), SIGUSR1);
-        while (!got) usleep(100);
-        assert_true(pthread_equal(got_on, pthread_self()));
+        usleep(200);
+        assert_false(got);
+        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+        assert_true(got && pthread_equal(got_on, pthread_self()));
     }
-    sigset_t now;
     pthread_sigmask(SIG_SETMASK, NULL, &now);
     assert_false(sigismember(&now, SIGINT));         /* the caller's own mask is as it was */
     sy_pool_close(p);
