@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "route/block.h"
 
 /* "default 2, 1 .. 1024" */
 static char *range(const sy_opt *row, char *buf, size_t size)
@@ -18,6 +19,7 @@ static char *range(const sy_opt *row, char *buf, size_t size)
         break;
     }
     case SY_OPT_TEXT: snprintf(buf, size, "%s", row->text && *row->text ? row->text : "empty"); break;
+    case SY_OPT_INT: snprintf(buf, size, "%.0f; %.0f .. %.0f", d, row->lo, row->hi); break;
     default: snprintf(buf, size, "%g; %g .. %g", d, row->lo, row->hi); break;
     }
     return buf;
@@ -40,19 +42,20 @@ void sy_describe_options(FILE *to, const sy_opt *rows, const char *indent)
     sy_opt_each(rows, option_line, &t);
 }
 
+static const char *const kind_text[] = {
+#define X(name, word, text) text,
+    SY_KIND_LIST(X)
+#undef X
+};
+
 void sy_describe_list(FILE *to, const sy_methods *m, sy_kind only)
 {
-    static const char *const what[] = {
-#define X(name, word, text) text,
-        SY_KIND_LIST(X)
-#undef X
-    };
     for (int k = 0; k < SY_KINDS; k++) {
         bool first = true;
         if (only != SY_KINDS && (int)only != k) continue;
         for (const sy_method *const *l = m->list; *l; l++) {
             if ((int)(*l)->kind != k) continue;
-            if (first) fprintf(to, "%s: %s\n", sy_kind_word((sy_kind)k), what[k]);
+            if (first) fprintf(to, "%s: %s\n", sy_kind_word((sy_kind)k), kind_text[k]);
             first = false;
             fprintf(to, "  %-14s %s%s%s%s\n", (*l)->name, (*l)->summary ? (*l)->summary : (*l)->title, (*l)->paper ? " (" : "", (*l)->paper ? (*l)->paper : "", (*l)->paper ? ")" : "");
         }
@@ -78,41 +81,191 @@ void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x)
         }
 }
 
+/* --- what a method declares, and which pairs are refused ---------------------------------------------------------------------- */
+
+static const struct { unsigned flag; const char *text; } flag_text[] = {
+    { SY_COUPLES, "couples tokens: the route of a token depends on others in the batch" },
+    { SY_PEEKS, "peeks: on later tokens, too; held-out loss is taken in serving mode" },
+    { SY_NOSERVE, "has no causal form: cannot serve" },
+    { SY_NOLOGITS, "has no logits" },
+    { SY_NOPROBS, "has no distribution over experts" },
+    { SY_MIXES, "mixes tokens instead of routing them" },
+    { SY_NEEDCOUNT, "needs a counting pass before each step" },
+    { SY_NEEDLOGITS, "reads the router's logits" },
+    { SY_NEEDPROBS, "reads the router's distribution" },
+    { SY_ZEROCOST, "may stand as a zero-cost expert" },
+};
+
+/* The flags that a method declares at these options; kinds without hooks of the sparse block declare none. */
+static unsigned declared(const sy_method *x, const void *state)
+{
+    unsigned flags = 0, (*more)(const void *) = NULL;
+    switch (x->kind) {
+#define FLAGS(type) do { const type *h = x->hooks; flags = h->flags; more = h->declares; } while (0)
+    case SY_ROUTER: FLAGS(sy_router_hooks); break;
+    case SY_EDIT: FLAGS(sy_edit_hooks); if (((const sy_edit_hooks *)x->hooks)->logits) flags |= SY_NEEDLOGITS; break;
+    case SY_BALANCE: FLAGS(sy_balance_hooks); break;
+    case SY_EXPERT: FLAGS(sy_expert_hooks); break;
+#undef FLAGS
+    default: return 0;
+    }
+    return flags | (more ? more(state) : 0);
+}
+
+struct declares { FILE *to; const sy_methods *m; const sy_method *x; sy_arena *a; unsigned base; int lines; };
+
+static void flag_lines(struct declares *d, unsigned flags, const char *cause)
+{
+    for (size_t i = 0; i < SY_COUNT(flag_text); i++) {
+        if (!(flags & flag_text[i].flag)) continue;
+        if (!d->lines++) fprintf(d->to, "\nDeclares:\n\n");
+        fprintf(d->to, "- %s%s%s%s\n", cause ? "`" : "", cause ? cause : "", cause ? "`: " : "", flag_text[i].text);
+    }
+}
+
+/* One option alone away from its default: which flags does that bring? */
+static void option_declares(const sy_opt *row, size_t at, int index, void *arg)
+{
+    struct declares *d = arg;
+    (void)at, (void)index;
+    char cause[256], value[96];
+    int words = 1;
+    if (row->type == SY_OPT_TEXT) return;
+    for (const char *w = row->type == SY_OPT_ENUM ? row->text : ""; *w; w++) words += *w == '|';
+    for (int v = 0; v < words; v++) {
+        const sy_method *m;
+        const char *w = row->text;
+        void *s = NULL;
+        for (int i = 0; row->type == SY_OPT_ENUM && i < v; i++) w += strcspn(w, "|") + 1;
+        if (row->type == SY_OPT_ENUM) snprintf(value, sizeof value, "%.*s", (int)strcspn(w, "|"), w);
+        else if (row->type == SY_OPT_BOOL) snprintf(value, sizeof value, "%s", row->def != 0 ? "false" : "true");
+        else snprintf(value, sizeof value, "%.17g", row->def == row->hi ? row->lo : row->hi);
+        snprintf(cause, sizeof cause, "%s:%s=%s", d->x->name, row->name, value);
+        if (sy_method_make(d->m, d->x->kind, cause, d->a, &m, &s, NULL) != SY_OK) continue;
+        unsigned more = declared(m, s) & ~d->base;
+        snprintf(cause, sizeof cause, row->type == SY_OPT_BOOL || row->type == SY_OPT_ENUM ? "%s=%s" : "%s", row->name, value);
+        flag_lines(d, more, cause);
+    }
+}
+
+static void markdown_declares(FILE *to, const sy_methods *m, const sy_method *x, sy_arena *a)
+{
+    const sy_method *same;
+    void *s = NULL;
+    if (sy_method_make(m, x->kind, x->name, a, &same, &s, NULL) != SY_OK) return;
+    struct declares d = { .to = to, .m = m, .x = x, .a = a, .base = declared(x, s) };
+    flag_lines(&d, d.base, NULL);
+    sy_opt_each(x->opts, option_declares, &d);
+}
+
+/* The sentence with which a sparse block refuses these parts at their defaults, or NULL. Only refusals that follow from flags (SY_EUNSUP) count. */
+static const char *refusal(const sy_methods *m, sy_block_spec spec, sy_arena *a, sy_err *err)
+{
+    sy_block *b = sy_arena_zalloc(a, sizeof *b);
+    sy_params params = { .arena = a };
+    sy_site site = { .n_sparse = 1, .V = 256, .init_std = 0.02 };
+    spec.D = spec.F = 8;
+    spec.E = 8;
+    spec.routed_scale = 1;
+    return b && sy_block_init(b, &spec, &site, m, &params, 0, err) == SY_EUNSUP ? err->text : NULL;
+}
+
+static void markdown_refusals(FILE *to, const sy_methods *m, sy_arena *a)
+{
+    sy_err err;
+    fprintf(to, "\n## Pairs that are refused\n\nEvery router meets every edit, balance term and expert kind, unless what one of them declares says that it cannot work. These rules\n"
+                "follow from the declared flags alone:\n\n"
+                "- what reads logits is refused beside a router without logits, what reads the distribution beside a router without one\n"
+                "- balance terms and edits of gates are refused beside a router that mixes tokens; so are zero-cost experts\n"
+                "- a zero-cost expert must declare that it may stand as one; an expert kind that runs nothing cannot be the kind of the real experts\n\n"
+                "All pairs were tried at their defaults for this page. Refused were:\n\n| parts | the sentence |\n|---|---|\n");
+    int n = 0;
+    const char *text;
+    for (const sy_method *const *x = m->list; *x; x++) {
+        const char *name = (*x)->name;
+        if ((*x)->kind == SY_EXPERT) {
+            sy_block_spec real = { .router = "topk", .expert = name }, zero = { .router = "topk", .expert = "swiglu", .zero = name, .Z = 1 };
+            if ((text = refusal(m, real, a, &err))) fprintf(to, "| `--expert %s` | %s |\n", name, text), n++;
+            if ((text = refusal(m, zero, a, &err))) fprintf(to, "| `--set zero_experts=1 --set zero_expert=%s` | %s |\n", name, text), n++;
+        }
+        for (const sy_method *const *r = m->list; *r && ((*x)->kind == SY_BALANCE || (*x)->kind == SY_EDIT); r++) {
+            if ((*r)->kind != SY_ROUTER) continue;
+            sy_block_spec pair = { .router = (*r)->name, .expert = "swiglu" };
+            if ((*x)->kind == SY_BALANCE) pair.balance[pair.n_balance++] = name;
+            else pair.edit[pair.n_edit++] = name;
+            if ((text = refusal(m, pair, a, &err))) fprintf(to, "| `--router %s --%s %s` | %s |\n", (*r)->name, sy_kind_word((*x)->kind), name, text), n++;
+        }
+    }
+    if (!n) fprintf(to, "| none | |\n");
+}
+
+/* --- the page ----------------------------------------------------------------------------------------------------------------- */
+
+static void cell(FILE *to, const char *text)
+{
+    for (; *text; text++) fprintf(to, *text == '|' ? "\\|" : "%c", *text);
+}
+
 static void option_row(const sy_opt *row, size_t at, int index, void *arg)
 {
     (void)at, (void)index;
     char r[256];
     FILE *to = arg;
-    range(row, r, sizeof r);
     fprintf(to, "| `%s` | %s%s%s | ", row->name, row->alias ? "`" : "", row->alias ? row->alias : "", row->alias ? "`" : "");
-    for (const char *c = r; *c; c++) fprintf(to, *c == '|' ? "\\|" : "%c", *c);
-    fprintf(to, " | %s |\n", row->help);
+    cell(to, range(row, r, sizeof r));
+    fprintf(to, " | ");
+    cell(to, row->help);
+    fprintf(to, " |\n");
+}
+
+/* "arXiv:1701.06538" as a link; anything else as it stands. */
+static void paper(FILE *to, const char *text)
+{
+    if (!strncmp(text, "arXiv:", 6) && !strpbrk(text, " ,")) fprintf(to, "[%s](https://arxiv.org/abs/%s)", text, text + 6);
+    else fprintf(to, "%s", text);
+}
+
+static void markdown_method(FILE *to, const sy_methods *m, const sy_method *x, sy_arena *a)
+{
+    fprintf(to, "\n### %s %s\n\n%s", sy_kind_word(x->kind), x->name, x->title);
+    if (x->paper) fprintf(to, ", "), paper(to, x->paper);
+    fprintf(to, ".\n");
+    if (x->summary) fprintf(to, "%s.\n", x->summary);
+    if (x->neutral) fprintf(to, "\nNeutral setting, at which it equals its base bit for bit: `%s`.\n", x->neutral);
+    if (x->opts) {
+        fprintf(to, "\n| option | other name | default; range | meaning |\n|---|---|---|---|\n");
+        sy_opt_each(x->opts, option_row, to);
+    } else fprintf(to, "\nIt has no options.\n");
+    markdown_declares(to, m, x, a);
 }
 
 void sy_describe_markdown(FILE *to, const sy_methods *m)
 {
-    fprintf(to, "# Methods\n\nMade by `switchyard methods --markdown` from the tables in the sources; do not edit.\n");
+    sy_arena a = { 0 };
+    fprintf(to, "# Methods\n\nMade by `switchyard methods --markdown` from the tables that the program itself reads; do not edit.\n"
+                "A method is written `KEY` or `KEY:OPTION=VALUE,...`, as in `--router topk:top_k=2 --balance switch:coef=0.01`.\n"
+                "What a method declares decides how it is evaluated and which pairs are refused (end of this page); flags that an option brings are listed for\n"
+                "that option alone. A preset is a paper's values under a name: `--router mixtral`. [adding-a-method.md](adding-a-method.md) shows how to add one.\n");
     for (int k = 0; k < SY_KINDS; k++) {
         bool first = true;
         for (const sy_method *const *l = m->list; *l; l++) {
             if ((int)(*l)->kind != k) continue;
-            if (first) fprintf(to, "\n## Kind: %s\n", sy_kind_word((sy_kind)k));
+            if (first) fprintf(to, "\n## Kind: %s\n\nWhat it is: %s.\n", sy_kind_word((sy_kind)k), kind_text[k]);
             first = false;
-            fprintf(to, "\n### %s\n\n%s%s%s%s\n", (*l)->name, (*l)->title, (*l)->paper ? ", " : "", (*l)->paper ? (*l)->paper : "", ".");
-            if ((*l)->summary) fprintf(to, "\n%s\n", (*l)->summary);
-            if ((*l)->neutral) fprintf(to, "\nNeutral setting: `%s`.\n", (*l)->neutral);
-            if (!(*l)->opts) continue;
-            fprintf(to, "\n| option | other name | default; range | meaning |\n|---|---|---|---|\n");
-            sy_opt_each((*l)->opts, option_row, to);
+            markdown_method(to, m, *l, &a);
         }
         first = true;
         for (const sy_preset *p = m->presets; p && p->name; p++) {
             if ((int)p->kind != k) continue;
             if (first) fprintf(to, "\n### Presets of kind %s\n\n| preset | is | paper |\n|---|---|---|\n", sy_kind_word((sy_kind)k));
             first = false;
-            fprintf(to, "| `%s` | `%s:%s` | %s |\n", p->name, p->method, p->values, p->paper);
+            fprintf(to, "| `%s` | `%s:%s` | ", p->name, p->method, p->values);
+            paper(to, p->paper);
+            fprintf(to, " |\n");
         }
     }
+    markdown_refusals(to, m, &a);
+    sy_arena_free(&a);
 }
 
 static void option_json(const sy_opt *row, size_t at, int index, void *arg)
