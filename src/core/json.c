@@ -13,7 +13,7 @@
 
 enum { MAX_DEPTH = 512 };
 
-/* Jansson's reader takes some failed allocations for bad syntax, so that they are noticed here. */
+/* Jansson's reader takes some failed allocations for bad syntax and passes over others, so that they are noticed here. */
 static _Thread_local bool starved;
 
 static void *json_alloc(size_t n)
@@ -49,7 +49,10 @@ sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *fi
     if (depth_of(text, n) > MAX_DEPTH) return sy_fail(err, SY_EFORMAT, "%s: brackets are nested deeper than %d", file, MAX_DEPTH);
     starved = false;
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (!v && starved) return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
+    if (starved) {                                   /* even with a value: a text that could not grow lacks letters in it */
+        json_decref(v);
+        return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
+    }
     if (!v && !memchr(text, '\n', n)) return sy_fail(err, SY_EFORMAT, "%s: column %d: %s", file, e.column, e.text);     /* a line of a larger file */
     if (!v) return sy_fail(err, SY_EFORMAT, "%s: line %d, column %d: %s", file, e.line, e.column, e.text);
     *out = v;
