@@ -583,7 +583,7 @@ static void put_model(sy_json *j, const sy_tokenizer *t, sy_buf *word)
     sy_json_end(j, '}');
 }
 
-static void put_tokenizer(sy_buf *b, const sy_tokenizer *t)
+void sy__tokenizer_write(const sy_tokenizer *t, sy_buf *b)
 {
     sy_json j;
     sy_buf word = { 0 };
@@ -613,7 +613,7 @@ sy_status sy_tokenizer_save(const sy_tokenizer *t, const char *dir, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_json j;
-    put_tokenizer(&b, t);
+    sy__tokenizer_write(t, &b);
     sy_status st = put_file(dir, "tokenizer.json", &b, err);
     sy_buf_clear(&b);
     if (st == SY_OK) {

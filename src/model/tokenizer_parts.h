@@ -57,6 +57,8 @@ sy_status sy__tokenizer_index(sy_tokenizer *t, sy_err *err);
 /* Once ids, merges, added tokens and steps are in: everything that follows from them. */
 sy_status sy__tokenizer_seal(sy_tokenizer *t, sy_err *err);
 void      sy__tokenizer_digest(sy_tokenizer *t);     /* t->id; a part of seal, again when `eot` has changed */
+/* Appends what stands in a tokenizer.json. */
+void      sy__tokenizer_write(const sy_tokenizer *t, sy_buf *out);
 /* Text of any id, special or not. */
 const char *sy__tokenizer_text(const sy_tokenizer *t, int id, size_t *n);
 
