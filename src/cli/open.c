@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/utf8.h"
 #include "core/words.h"
 #include "model/bpe_train.h"
 
@@ -142,9 +143,12 @@ void sy_put_text(FILE *to, const char *text, size_t n)
         fwrite(text, 1, n, to);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        putc((c < 32 && c != '\n' && c != '\t') || c == 127 ? '?' : c, to);
+    for (size_t i = 0; i < n; ) {
+        uint32_t cp;
+        int k = sy_utf8_next(text + i, n - i, &cp);
+        if (k < 0 || (cp < 32 && cp != '\n' && cp != '\t') || (cp >= 127 && cp < 160)) putc('?', to);
+        else fwrite(text + i, 1, (size_t)k, to);
+        i += (size_t)(k < 0 ? -k : k);
     }
 }
 

@@ -16,7 +16,7 @@ sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok,
 sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err);
 /* Model and tokenizer of a model folder or a run folder; the ledger's summary is logged. */
 sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_tokenizer **tok, sy_err *err);
-/* Text that a model made; on a terminal control characters become '?', since a model may have learned escape sequences. */
+/* Text that a model made; on a terminal control characters and malformed bytes become '?', since a model may have learned escape sequences. */
 void      sy_put_text(FILE *to, const char *text, size_t n);
 /* Prints losses by domain as a table. */
 void      sy_print_eval(FILE *to, const sy_evaluation *e);
