@@ -149,6 +149,17 @@ sy_real *sy_grad(sy_node *n, int in)
     return a->dx;
 }
 
+sy_real *sy_grad_fresh(sy_node *n, int in, bool *fresh)
+{
+    sy_tensor *a = n->in[in];
+    sy_tape *t = n->tape;
+    *fresh = a && a->wants && !a->dx;
+    if (!*fresh || t->status != SY_OK) return sy_grad(n, in);
+    a->dx = sy_arena_alloc(&t->arena, sy_mul_size(sy_numel(a), sizeof(sy_real)));
+    if (!a->dx) sy_tape_fail(t, SY_ENOMEM, "%s: no memory for a gradient of %zu values", n->op->name, sy_numel(a));
+    return a->dx;
+}
+
 static sy_status walk_back(sy_tape *t, sy_err *err)
 {
     for (sy_node *n = t->last; n && t->status == SY_OK; n = n->prev) {

@@ -72,6 +72,8 @@ sy_tensor *sy_apply(sy_node *n);
 
 /* In bwd: the gradient to add into, zeroed at its first use; NULL when none is wanted (or memory ran out: the error sticks). */
 sy_real *sy_grad(sy_node *n, int in);
+/* The same without the zeros: with *fresh the memory holds nothing yet, and bwd must store every value instead of adding. */
+sy_real *sy_grad_fresh(sy_node *n, int in, bool *fresh);
 static inline sy_real *sy_wgrad(sy_node *n, int w) { return n->w[w]->dx; }
 
 /* d loss / d everything recorded; loss has one value. Gradients are added to what parameters already hold. */

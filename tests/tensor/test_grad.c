@@ -49,6 +49,27 @@ static void check_leaf(sy_tape *t, const sy_op *op, int variant, const sy_real *
             fail_msg("%s, variant %d: leaf %d, value %zu: backward says %.12g, differences say %.12g (largest %.3g)", op->name, variant, leaf, i, (double)got[i], want[i], scale);
 }
 
+/* Backward adds: leaves that hold a gradient of 0.5 already end at that plus what they got. */
+static void check_adds(sy_tape *t, const sy_op *op, int variant, const sy_real *r, sy_real got[][MOST], const size_t *n)
+{
+    sy_tape_reset(t);
+    t->probe.leaf = -1;
+    sy_tensor *out = op->sample(t, variant);
+    for (int i = 0; i < t->leaves; i++) {
+        sy_real **dx = t->leaf_w[i] ? &t->leaf_w[i]->dx : &t->leaf[i]->dx;
+        if (!*dx) *dx = sy_tape_alloc(t, n[i], sizeof **dx);
+        sy_expect_ok(sy_tape_status(t, err));
+        for (size_t j = 0; j < n[i]; j++) (*dx)[j] = 0.5;
+    }
+    if (t->leaf[0] == out) return;                   /* no op ran */
+    sy_expect_ok(sy_backward_from(t, out, r, err));
+    for (int i = 0; i < t->leaves; i++)
+        for (size_t j = 0; j < n[i]; j++) {
+            double g = (double)(t->leaf_w[i] ? t->leaf_w[i]->dx : t->leaf[i]->dx)[j], want = (double)got[i][j] + 0.5;
+            if (!(fabs(g - want) <= 1e-11 * (1 + fabs(want)))) fail_msg("%s, variant %d: leaf %d, value %zu: a gradient of 0.5 plus %.12g became %.12g", op->name, variant, i, j, (double)got[i][j], g);
+        }
+}
+
 static void check_variant(sy_engine *e, const sy_op *op, int variant)
 {
     static sy_real r[MOST], got[16][MOST];
@@ -71,6 +92,7 @@ static void check_variant(sy_engine *e, const sy_op *op, int variant)
         assert_true(n[i] <= MOST);
         for (size_t j = 0; j < n[i]; j++) got[i][j] = dx ? dx[j] : 0;
     }
+    check_adds(&t, op, variant, r, got, n);
     for (int i = 0; i < leaves; i++) check_leaf(&t, op, variant, r, i, got[i], n[i]);
     sy_tape_free(&t);
 }

@@ -31,21 +31,21 @@ sy_tensor *sy_activate(sy_tape *t, sy_act a, sy_tensor *x)
 
 static void glu_values(const sy_span *s, size_t at, size_t n) { s->k->glu(act_of(s), n, s->a + at, s->b + at, s->y + at); }
 
-/* The kernel stores both gradients; they are made a short run at a time, in the first level of cache, and added from there. */
+/* The kernel stores both gradients. What must be added is made a short run at a time, in the first level of cache. */
 static void glu_back(const sy_span *s, size_t at, size_t n)
 {
     enum { RUN = 512 };
     sy_real dg[RUN], du[RUN];
     for (size_t end = at + n; at < end; at += RUN) {
         size_t m = end - at < RUN ? end - at : RUN;
-        s->k->glu_b(act_of(s), m, s->a + at, s->b + at, s->dy + at, dg, du);
-        if (s->da) s->k->add(m, dg, s->da + at, s->da + at);
-        if (s->db) s->k->add(m, du, s->db + at, s->db + at);
+        s->k->glu_b(act_of(s), m, s->a + at, s->b + at, s->dy + at, s->new_a ? s->da + at : dg, s->new_b ? s->db + at : du);
+        if (s->da && !s->new_a) s->k->add(m, dg, s->da + at, s->da + at);
+        if (s->db && !s->new_b) s->k->add(m, du, s->db + at, s->db + at);
     }
 }
 
 static void glu_f(sy_node *n) { sy__values_f(n, ACT_OPS, glu_values); }
-static void glu_b(sy_node *n) { sy__values_b(n, ACT_OPS + 4, glu_back); }
+static void glu_b(sy_node *n) { sy__values_store(n, ACT_OPS + 4, glu_back); }
 
 static sy_tensor *glu_sample(sy_tape *t, int variant)
 {

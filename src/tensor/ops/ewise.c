@@ -1,5 +1,6 @@
 /* tensor/ops/ewise.c - value by value: sums, products, quotients, powers; a row or a column of factors; the gradient's end. */
 #include <math.h>
+#include <string.h>
 
 #include "tensor/ops/span.h"
 
@@ -25,11 +26,13 @@ static sy_tensor *binary_sample(sy_tape *t, int variant, sy_tensor *(*op)(sy_tap
 static void add_values(const sy_span *s, size_t at, size_t n) { s->k->add(n, s->a + at, s->b + at, s->y + at); }
 static void add_back(const sy_span *s, size_t at, size_t n)
 {
-    if (s->da) s->k->add(n, s->dy + at, s->da + at, s->da + at);
-    if (s->db) s->k->add(n, s->dy + at, s->db + at, s->db + at);
+    if (s->new_a) memcpy(s->da + at, s->dy + at, n * sizeof *s->da);
+    else if (s->da) s->k->add(n, s->dy + at, s->da + at, s->da + at);
+    if (s->new_b) memcpy(s->db + at, s->dy + at, n * sizeof *s->db);
+    else if (s->db) s->k->add(n, s->dy + at, s->db + at, s->db + at);
 }
 static void add_f(sy_node *n) { sy__values_f(n, 1, add_values); }
-static void add_b(sy_node *n) { sy__values_b(n, 2, add_back); }
+static void add_b(sy_node *n) { sy__values_store(n, 2, add_back); }
 static sy_tensor *add_sample(sy_tape *t, int variant) { return binary_sample(t, variant, sy_add); }
 const sy_op sy_op_add = { "add", add_f, add_b, NULL, add_sample };
 sy_tensor *sy_add(sy_tape *t, sy_tensor *a, sy_tensor *b) { return binary(t, &sy_op_add, a, b); }

@@ -45,10 +45,12 @@ static void linear_b(sy_node *n)
     const sy_weight *w = n->w[0];
     int T = sy_rows(x), K = sy_cols(x), N = w->dim[0];
     const sy_real *dy = n->out->dx;
-    sy_real *dx = sy_grad(n, 0), *db = n->in[1] ? sy_grad(n, 1) : NULL, *dw = sy_wgrad(n, 0);
+    bool fresh;
+    sy_real *dx = sy_grad_fresh(n, 0, &fresh), *db = sy_grad(n, 1), *dw = sy_wgrad(n, 0);
+    if (n->tape->status != SY_OK) return;
     sy_gemm_job j[2];
     int jobs = 0;
-    if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .B = w->data, .bks = (size_t)K, .acc = true, .C = dx, .ldc = (size_t)K };
+    if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .B = w->data, .bks = (size_t)K, .acc = !fresh, .C = dx, .ldc = (size_t)K };
     if (dw) j[jobs++] = (sy_gemm_job){ .M = N, .N = K, .K = T, .A = dy, .ars = 1, .aks = (size_t)N, .B = x->x, .bks = (size_t)K, .acc = true, .C = dw, .ldc = (size_t)K };
     run(n, j, jobs);
     if (db) {
@@ -82,7 +84,7 @@ sy_tensor *sy_linear(sy_tape *t, sy_tensor *x, sy_weight *w, sy_tensor *bias)
 struct grouped { const int *first; int E; };
 
 /* One job an expert; experts without rows cost nothing. form: 0 forward, 1 dX, 2 dW. */
-static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
+static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, bool fresh, sy_real *dw)
 {
     const struct grouped *g = n->arg;
     const sy_weight *w = n->w[0];
@@ -98,17 +100,18 @@ static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
         if (!dy) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)N, .K = (int)K, .A = xe, .ars = K, .aks = 1, .B = we, .bks = K, .rows = true,
                                            .panels = w->panels ? w->panels + e * ((N + n->tape->eng->k->nr - 1) / n->tape->eng->k->nr * n->tape->eng->k->nr) * K : NULL,
                                            .C = n->out->x + r0 * N, .ldc = N };
-        if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .B = we, .bks = K, .acc = true, .C = dx + r0 * K, .ldc = K };
+        if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .B = we, .bks = K, .acc = !fresh, .C = dx + r0 * K, .ldc = K };
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = rows, .A = dy + r0 * N, .ars = 1, .aks = N, .B = xe, .bks = K, .acc = true, .C = dw + e * N * K, .ldc = K };
     }
     run(n, j, jobs);
 }
 
-static void grouped_f(sy_node *n) { grouped_run(n, NULL, NULL, NULL); }
+static void grouped_f(sy_node *n) { grouped_run(n, NULL, NULL, false, NULL); }
 static void grouped_b(sy_node *n)
 {
-    sy_real *dx = sy_grad(n, 0), *dw = sy_wgrad(n, 0);
-    if (dx || dw) grouped_run(n, n->out->dx, dx, dw);
+    bool fresh;                                      /* every row belongs to one expert, so every value of dX is stored */
+    sy_real *dx = sy_grad_fresh(n, 0, &fresh), *dw = sy_wgrad(n, 0);
+    if (n->tape->status == SY_OK && (dx || dw)) grouped_run(n, n->out->dx, dx, fresh, dw);
 }
 
 static sy_tensor *grouped_sample(sy_tape *t, int variant)
@@ -124,8 +127,8 @@ const sy_op sy_op_grouped = { "grouped", grouped_f, grouped_b, NULL, grouped_sam
 sy_tensor *sy_grouped(sy_tape *t, sy_tensor *x, sy_weight *w, const int *first)
 {
     if (t->status != SY_OK) return &t->empty;
-    if (w->nd != 3 || sy_cols(x) != w->dim[2] || first[w->dim[0]] != sy_rows(x))
-        return sy_tape_fail(t, SY_ESHAPE, "grouped: input is %d x %d, weight is %d x %d x %d, packed rows are %d", sy_rows(x), sy_cols(x), w->dim[0], w->dim[1], w->dim[2], first[w->dim[0]]);
+    if (w->nd != 3 || sy_cols(x) != w->dim[2] || first[0] || first[w->dim[0]] != sy_rows(x))
+        return sy_tape_fail(t, SY_ESHAPE, "grouped: input is %d x %d, weight is %d x %d x %d, packed rows run from %d to %d", sy_rows(x), sy_cols(x), w->dim[0], w->dim[1], w->dim[2], first[0], first[w->dim[0]]);
     sy_node *n = sy_node_new(t, &sy_op_grouped, SY_IN(x), SY_W(w));
     if (!n || !sy_node_arg(n, &(struct grouped){ first, w->dim[0] }, sizeof(struct grouped))) return &t->empty;
     n->out = sy_new(t, SY_DIM(sy_rows(x), w->dim[1]));

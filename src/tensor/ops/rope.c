@@ -71,9 +71,10 @@ static void rope_back(const sy_span *s, size_t at, size_t n)
         const sy_real *c = line_of(s, r);
         s->k->scale(rot / 2, -1, c + rot / 2, minus);
         for (size_t o = r * (size_t)s->cols, end = o + (size_t)s->cols; o < end; o += hd) {
-            turn(s->k, &a->r, c, minus, s->dy + o, turned);
-            memcpy(turned + rot, s->dy + o + rot, (hd - rot) * sizeof *turned);
-            s->k->add(hd, turned, s->da + o, s->da + o);
+            sy_real *to = s->new_a ? s->da + o : turned;
+            turn(s->k, &a->r, c, minus, s->dy + o, to);
+            memcpy(to + rot, s->dy + o + rot, (hd - rot) * sizeof *to);
+            if (!s->new_a) s->k->add(hd, turned, s->da + o, s->da + o);
         }
     }
 }
@@ -97,7 +98,7 @@ static void rope_apply_f(sy_node *n)
     sy__rows_f(n, 2 * sy_cols(n->out), 0, rope_rows);
 }
 
-static void rope_apply_b(sy_node *n) { sy__rows_b(n, 3 * sy_cols(n->out), 2 * (size_t)((const struct rope *)n->arg)->hd, rope_back); }
+static void rope_apply_b(sy_node *n) { sy__rows_store(n, 3 * sy_cols(n->out), 2 * (size_t)((const struct rope *)n->arg)->hd, rope_back); }
 
 static sy_tensor *rope_apply_sample(sy_tape *t, int variant)
 {

@@ -233,7 +233,12 @@ sy_tensor *sy_cols_concat(sy_tape *t, sy_tensor *a, sy_tensor *b)
 
 static void reshape_f(sy_node *n) { (void)n; }
 static void reshape_back(const sy_span *s, size_t at, size_t n) { if (s->da) s->k->add(n, s->dy + at, s->da + at, s->da + at); }
-static void reshape_b(sy_node *n) { sy__values_b(n, 1, reshape_back); }
+/* The first to reach the input hands its gradient over as it lies: the output's is not needed any more. */
+static void reshape_b(sy_node *n)
+{
+    if (n->in[0]->wants && !n->in[0]->dx) n->in[0]->dx = n->out->dx;
+    else sy__values_b(n, 1, reshape_back);
+}
 static sy_tensor *reshape_sample(sy_tape *t, int variant) { return variant ? NULL : sy_reshape(t, sy_sample_leaf(t, -1, 1, SY_DIM(3, 4)), SY_DIM(2, 3, 2)); }
 const sy_op sy_op_reshape = { "reshape", reshape_f, reshape_b, NULL, reshape_sample };
 sy_tensor *sy_reshape(sy_tape *t, sy_tensor *x, int nd, const int *dim)

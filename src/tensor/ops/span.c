@@ -5,15 +5,16 @@
 
 enum { BLOCK = 1024 };                              /* values that stay together: one item of a loop over values */
 
-static sy_span span_of(sy_node *n, bool back)
+enum pass { FORWARD, ADD, STORE };
+
+static sy_span span_of(sy_node *n, enum pass pass)
 {
     sy_span s = { .n = n, .k = n->tape->eng->k, .a = n->n_in ? n->in[0]->x : NULL, .b = n->n_in > 1 && n->in[1] ? n->in[1]->x : NULL,
                   .y = n->out->x, .rows = sy_rows(n->out), .cols = sy_cols(n->out) };
-    if (back) {
-        s.dy = n->out->dx;
-        s.da = n->n_in ? sy_grad(n, 0) : NULL;
-        s.db = n->n_in > 1 ? sy_grad(n, 1) : NULL;
-    }
+    if (pass == FORWARD) return s;
+    s.dy = n->out->dx;
+    if (n->n_in > 0) s.da = pass == STORE ? sy_grad_fresh(n, 0, &s.new_a) : sy_grad(n, 0);
+    if (n->n_in > 1) s.db = pass == STORE ? sy_grad_fresh(n, 1, &s.new_b) : sy_grad(n, 1);     /* one tensor twice: the second adds */
     return s;
 }
 
@@ -25,16 +26,17 @@ static void run_values(void *arg, int from, int to, int worker)
     s->fn(s, at, (end < all ? end : all) - at);
 }
 
-static void values(sy_node *n, double ops, bool back, void (*fn)(const sy_span *, size_t, size_t))
+static void values(sy_node *n, double ops, enum pass pass, void (*fn)(const sy_span *, size_t, size_t))
 {
-    sy_span s = span_of(n, back);
+    sy_span s = span_of(n, pass);
     s.fn = fn;
     if (n->tape->status != SY_OK) return;
     sy_each(n->tape->eng, (int)((sy_numel(n->out) + BLOCK - 1) / BLOCK), ops * BLOCK, run_values, &s);
 }
 
-void sy__values_f(sy_node *n, double ops, void (*fn)(const sy_span *, size_t, size_t)) { values(n, ops, false, fn); }
-void sy__values_b(sy_node *n, double ops, void (*fn)(const sy_span *, size_t, size_t)) { values(n, ops, true, fn); }
+void sy__values_f(sy_node *n, double ops, void (*fn)(const sy_span *, size_t, size_t)) { values(n, ops, FORWARD, fn); }
+void sy__values_b(sy_node *n, double ops, void (*fn)(const sy_span *, size_t, size_t)) { values(n, ops, ADD, fn); }
+void sy__values_store(sy_node *n, double ops, void (*fn)(const sy_span *, size_t, size_t)) { values(n, ops, STORE, fn); }
 
 struct row_run { sy_span s; size_t room; };
 
@@ -46,9 +48,9 @@ static void run_rows(void *arg, int from, int to, int worker)
     s.fn(&s, (size_t)from, (size_t)(to - from));
 }
 
-static void rows(sy_node *n, double ops, size_t room, bool back, void (*fn)(const sy_span *, size_t, size_t))
+static void rows(sy_node *n, double ops, size_t room, enum pass pass, void (*fn)(const sy_span *, size_t, size_t))
 {
-    struct row_run r = { span_of(n, back), (room + 15) / 16 * 16 };
+    struct row_run r = { span_of(n, pass), (room + 15) / 16 * 16 };
     sy_tape *t = n->tape;
     r.s.fn = fn;
     sy_mark mark = sy_arena_mark(&t->arena);
@@ -58,8 +60,9 @@ static void rows(sy_node *n, double ops, size_t room, bool back, void (*fn)(cons
     if (room) sy_arena_release(&t->arena, mark);
 }
 
-void sy__rows_f(sy_node *n, double ops, size_t room, void (*fn)(const sy_span *, size_t, size_t)) { rows(n, ops, room, false, fn); }
-void sy__rows_b(sy_node *n, double ops, size_t room, void (*fn)(const sy_span *, size_t, size_t)) { rows(n, ops, room, true, fn); }
+void sy__rows_f(sy_node *n, double ops, size_t room, void (*fn)(const sy_span *, size_t, size_t)) { rows(n, ops, room, FORWARD, fn); }
+void sy__rows_b(sy_node *n, double ops, size_t room, void (*fn)(const sy_span *, size_t, size_t)) { rows(n, ops, room, ADD, fn); }
+void sy__rows_store(sy_node *n, double ops, size_t room, void (*fn)(const sy_span *, size_t, size_t)) { rows(n, ops, room, STORE, fn); }
 
 struct col_run { const sy_kernels *k; int T, D; const sy_real *x, *y; const uint8_t *valid; sy_real *sum; };
 

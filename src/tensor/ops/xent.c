@@ -133,9 +133,12 @@ static void cross_entropy_b(sy_node *n)
     const struct aux *g = n->aux;
     sy_engine *e = n->tape->eng;
     size_t D = (size_t)sy_cols(n->in[0]);
-    sy_real *dx = sy_grad(n, 0), *dw = sy_wgrad(n, 0);
-    if (dx) sy_each(e, sy_rows(n->in[0]), (double)D, add_scaled_rows, &(struct add_scaled){ e->k, n->out->dx[0], g->dx, dx, D });
-    if (dw) sy_each(e, n->w[0]->dim[0], (double)D, add_scaled_rows, &(struct add_scaled){ e->k, n->out->dx[0], g->dw, dw, D });
+    sy_real g1 = n->out->dx[0], *dw = sy_wgrad(n, 0);
+    bool handed = n->in[0]->wants && !n->in[0]->dx && g1 == 1;         /* the usual case: the buffer becomes the gradient */
+    if (handed) n->in[0]->dx = g->dx;
+    sy_real *dx = handed ? NULL : sy_grad(n, 0);
+    if (dx) sy_each(e, sy_rows(n->in[0]), (double)D, add_scaled_rows, &(struct add_scaled){ e->k, g1, g->dx, dx, D });
+    if (dw) sy_each(e, n->w[0]->dim[0], (double)D, add_scaled_rows, &(struct add_scaled){ e->k, g1, g->dw, dw, D });
 }
 
 static sy_tensor *cross_entropy_sample(sy_tape *t, int variant)
