@@ -1,6 +1,6 @@
 /* bench/micro.c - how fast the kernels are on one core, beside what the core can do.
  *
- *   micro [set, - for the best] [seconds a number, default 0.2] [forward | dX | dW | decode | rest]
+ *   micro [set, - for the best] [seconds a number, default 0.2] [forward | dX | dW | decode | rest] [rows]
  *
  * Builds with the library alone; OpenBLAS is opened at run time when it is there, with one thread:
  *   cmake --preset release && cmake --build --preset release
@@ -8,8 +8,8 @@
  *
  * Each number is the median of 7 timings that are taken in turn with those of the other candidates in its row, so that a neighbour
  * on the machine falls on all of them; time is the thread's own; the FMA peak is measured in the same turns. OpenBLAS takes CPUs newer
- * than itself for old ones: look at the core that it names, and set OPENBLAS_CORETYPE (SkylakeX has AVX-512) where it is wrong. Forward rows show packed panels, panels packed
- * in the call, and weights as they lie; backward products are cut into tiles as the ops cut them. */
+ * than itself for old ones: look at the core that it names, and set OPENBLAS_CORETYPE (SkylakeX has AVX-512) where it is wrong.
+ * Forward rows show packed panels, panels packed in the call, and weights as they lie; backward products are cut into tiles. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +26,7 @@ static const sy_kernels *k;
 static sgemm_fn *blas;
 static double seconds = 0.2;
 static const char *only;
+static int only_rows;
 static bool wanted(const char *part) { return !only || strcmp(only, part) == 0; }
 
 static double now(void)                 /* time this thread had a core */
@@ -120,6 +121,7 @@ static void products(void)
         printf("\n");
         for (size_t s = 0; s < SY_COUNT(sizes); s++)
             for (size_t r = 0; r < SY_COUNT(rows); r++) {
+                if (only_rows && rows[r] != only_rows) continue;
                 size_t R = (size_t)rows[r], F = (size_t)sizes[s][0], D = (size_t)sizes[s][1];
                 job j = { (int)R, (int)F, (int)D, room(R * D), room(F * D), room(R * F), room(R * D), room(F * D), room(R * F), room((F + 128) * D) };
                 k->pack((int)F, (int)D, j.W, D, j.panels);
@@ -198,6 +200,7 @@ int main(int argc, char **argv)
     if (sy_kernels_pick(argc > 1 && strcmp(argv[1], "-") ? argv[1] : NULL, &k, &err) != SY_OK) { fprintf(stderr, "%s\n", err.text); return 1; }
     if (argc > 2 && !((seconds = atof(argv[2])) > 0)) { fprintf(stderr, "seconds: '%s' is not a positive number\n", argv[2]); return 2; }
     if (argc > 3) only = argv[3];
+    if (argc > 4) only_rows = atoi(argv[4]);
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW);
     void (*one)(int) = NULL;
     char *(*core)(void) = NULL;

@@ -3,7 +3,7 @@
  * One file per instruction set fills a sy_kernels; ref.c is plain C, is compiled for float and double, and is the oracle of
  * the others. Contract of every entry, within one set: an output element is accumulated along one chain with its
  * contraction index ascending, whatever the number of rows, the tail, the alignment or the thread; so one row or many give the
- * same bits. Rows may be unaligned. No entry allocates, and none knows threads: callers cut the work. A product may use 256 KiB of
+ * same bits. Rows may be unaligned. No entry allocates, and none knows threads: callers cut the work. A product may use 512 KiB of
  * stack. Knows no model, no tape.
  *
  * Reductions along a row (sums, sums of squares, maxima) have one fixed order per set that depends on n alone. */

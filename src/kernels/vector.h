@@ -12,16 +12,16 @@
  * Products. A tile is mr rows x NR = 2 W columns; its sums live in registers and move over K blocks of KC through C, which is exact,
  * so each output is one chain of fused multiply-adds with k ascending, in every path below. What callers should know:
  *   - M in multiples of MR and N in multiples of NR waste nothing; other sizes cost only their own tail, rows are never padded.
- *   - forward (panels): any M; B is read from memory once per 512 rows, A once per panel from L2. 512 x 128 and larger are good.
- *   - dX (aks 1) packs one panel of B at a time and uses it for up to 512 rows: tall tiles, M >= 256.
- *   - dW (ars 1) packs blocks of MC rows of A and panels of B: near-square tiles, 128 x 128 or larger.
- *   - below IN_PLACE rows nothing is packed.
- * A product uses up to 180 KiB of stack. */
+ *   - a call works in blocks of MC x NC outputs, so a tile of the caller should be at least that: forward from panels 128 x 256 or
+ *     512 x 128, dX and dW 256 x 256 or larger (both pack B, dW packs A too: each is read again for every NC columns or MC_ROWS rows).
+ *   - up to MR rows against panels or rows of W run with k whole; below IN_PLACE rows dX packs nothing.
+ * A product uses 400 KiB of stack. */
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-enum { NR = 2 * W, KC = 256, MC = 16 * MR, MC_ROWS = 512, IN_PLACE = 24, STRIP = KC * MR + 16 };  /* 16: strips must not share cache sets */
+enum { NR = 2 * W, KC = 256, MC = 16 * MR, MC_ROWS = 4 * MC, NC = 256, IN_PLACE = 24 };
+enum { STRIP = KC * MR + 16, PANEL = KC * NR + 16 };    /* 64 bytes more than they hold: strips and panels must not share cache sets */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -103,19 +103,23 @@ static void vec_gemm_panels(int M, int N, int K, const float *A, size_t ars, con
     if (K <= 0) { if (!acc) clear(M, N, C, ldc); return; }
     size_t next = (size_t)K * NR;
     if (M <= MR) { many_strips(strip_rows, M, N, K, A, ars, panels, NR, next, C, ldc, acc); return; }
-    for (int m = 0; m < M; m += MC_ROWS)
-        for (int k = 0; k < K; k += KC)
-            for (int n = 0; n < N; n += NR)
-                many_strips(strip_rows, least(M - m, MC_ROWS), least(N - n, NR), least(K - k, KC), A + (size_t)m * ars + k, ars,
-                            panels + (size_t)(n / NR) * next + (size_t)k * NR, NR, 0, C + (size_t)m * ldc + n, ldc, acc || k);
+    for (int n0 = 0; n0 < N; n0 += NC)              /* C [MC,NC] stays in the second cache while k moves, B [KC,NR] in the first while m moves */
+        for (int m = 0; m < M; m += MC)
+            for (int k = 0; k < K; k += KC)
+                for (int n = n0; n < N && n < n0 + NC; n += NR)
+                    many_strips(strip_rows, least(M - m, MC), least(N - n, NR), least(K - k, KC), A + (size_t)m * ars + k, ars,
+                                panels + (size_t)(n / NR) * next + (size_t)k * NR, NR, 0, C + (size_t)m * ldc + n, ldc, acc || k);
 }
 
-static void pack_columns(int n, int K, const float *B, size_t bks, float *panel)
+/* B [K,n] as it lies -> panels of [K][NR], PANEL apart, lanes past n zero. */
+static void pack_columns(int n, int K, const float *B, size_t bks, float *panels)
 {
-    if (n == NR) for (int k = 0; k < K; k++, panel += NR, B += bks) { v_store(panel, v_load(B)); v_store(panel + W, v_load(B + W)); }
-    else {
-        mask lo = m_first(n), hi = m_first(n - W);
-        for (int k = 0; k < K; k++, panel += NR, B += bks) { v_store(panel, v_loadm(lo, B)); v_store(panel + W, v_loadm(hi, B + W)); }
+    mask lo = m_first(n % NR), hi = m_first(n % NR - W);
+    for (int k = 0; k < K; k++, panels += NR, B += bks) {
+        float *to = panels;
+        int j = 0;
+        for (; j + NR <= n; j += NR, to += PANEL) { v_store(to, v_load(B + j)); v_store(to + W, v_load(B + j + W)); }
+        if (j < n) { v_store(to, v_loadm(lo, B + j)); v_store(to + W, v_loadm(hi, B + j + W)); }
     }
 }
 
@@ -129,16 +133,23 @@ static void pack_rows(int M, int K, const float *A, size_t ars, size_t aks, floa
     }
 }
 
+/* M <= MC_ROWS, N <= NC, K <= KC: B is packed once, A where it lies by columns. */
 static void gemm_block(int M, int N, int K, const float *A, size_t ars, size_t aks, const float *B, size_t bks, float *C, size_t ldc, bool acc)
 {
-    _Alignas(64) float b[KC * NR], a[(MC / MR) * STRIP];
-    if (aks != 1) pack_rows(M, K, A, ars, aks, a);
-    for (int n = 0; n < N; n += NR) {
-        int wide = least(N - n, NR);
-        pack_columns(wide, K, B + n, bks, b);
-        if (aks == 1) many_strips(strip_rows, M, wide, K, A, ars, b, NR, 0, C + n, ldc, acc);
-        else for (int m = 0; m < M; m += MR)
-            strip_packed[least(M - m, MR)](wide, K, a + (size_t)(m / MR) * STRIP, 1, b, NR, 0, C + (size_t)m * ldc + n, ldc, acc);
+    _Alignas(64) float b[NC / NR * PANEL], a[MC / MR * STRIP];
+    pack_columns(N, K, B, bks, b);
+    for (int m0 = 0; m0 < M; m0 += MC) {
+        int rows = least(M - m0, MC);
+        const float *A0 = A + (size_t)m0 * ars;
+        if (aks != 1) pack_rows(rows, K, A0, ars, aks, a);
+        for (int n = 0; n < N; n += NR) {
+            int wide = least(N - n, NR);
+            const float *panel = b + (size_t)(n / NR) * PANEL;
+            float *C0 = C + (size_t)m0 * ldc + n;
+            if (aks == 1) many_strips(strip_rows, rows, wide, K, A0, ars, panel, NR, 0, C0, ldc, acc);
+            else for (int m = 0; m < rows; m += MR)
+                strip_packed[least(rows - m, MR)](wide, K, a + (size_t)(m / MR) * STRIP, 1, panel, NR, 0, C0 + (size_t)m * ldc, ldc, acc);
+        }
     }
 }
 
@@ -151,10 +162,11 @@ static void vec_gemm(int M, int N, int K, const float *A, size_t ars, size_t aks
                 many_strips(strip_bare, M, least(N - n, cols), least(K - k, step), A + k, ars, B + (size_t)k * bks + n, bks, NR, C + n, ldc, acc || k);
         return;
     }
-    for (int m = 0, rows = aks == 1 ? MC_ROWS : MC; m < M; m += rows)
-        for (int k = 0; k < K; k += KC)
-            gemm_block(least(M - m, rows), N, least(K - k, KC), A + (size_t)m * ars + (size_t)k * aks, ars, aks, B + (size_t)k * bks, bks,
-                       C + (size_t)m * ldc, ldc, acc || k);
+    for (int m = 0; m < M; m += MC_ROWS)
+        for (int n = 0; n < N; n += NC)
+            for (int k = 0; k < K; k += KC)
+                gemm_block(least(M - m, MC_ROWS), least(N - n, NC), least(K - k, KC), A + (size_t)m * ars + (size_t)k * aks, ars, aks,
+                           B + (size_t)k * bks + n, bks, C + (size_t)m * ldc + n, ldc, acc || k);
 }
 
 /* v_columns of a block with rows < W or k < W; what is missing is zero. */
