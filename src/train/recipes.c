@@ -2,7 +2,7 @@
 #include "train/config.h"
 
 #define DEMO "hidden_size=128 num_hidden_layers=4 num_attention_heads=4 max_position_embeddings=256 seq_len=256 " \
-             "steps=400 batch_size=16 lr=2e-3 warmup_steps=40 eval_every=100 log_every=5 checkpoint_every=200 tie_word_embeddings=true "
+             "steps=500 batch_size=16 lr=2e-3 warmup_steps=40 val_fraction=0.03 eval_every=125 log_every=5 checkpoint_every=250 tie_word_embeddings=true "
 
 const sy_recipe sy_recipes[] = {
     { "demo", "a small mixture of experts on several domains, 8 experts of which a token uses 2",
