@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -13,17 +14,53 @@
 
 enum { MAX_DEPTH = 512 };
 
-/* Jansson's reader takes some failed allocations for bad syntax and passes over others, so that they are noticed here. */
-static _Thread_local bool starved;
+/* Jansson does not survive a failed allocation while it reads: it takes some for bad syntax, loses elements, and after a failed growth of its
+ * token buffer it writes past another (2.14). So the reader is left at once, by a jump, and all that it had taken is given back: the blocks of
+ * a document form a ring while it is read. Afterwards every block is a ring of its own, and free is safe from any thread. */
+typedef struct block { struct block *prev, *next; } block;      /* 16 bytes in front of what Jansson sees: its alignment stays */
+static _Thread_local struct reading { block ring; jmp_buf out; json_t *made; bool starved; } *reading;
 
 static void *json_alloc(size_t n)
 {
-    void *p = sy_malloc(n);
-    starved = starved || !p;
-    return p;
+    block *b = n <= SIZE_MAX - sizeof *b ? sy_malloc(sizeof *b + n) : NULL;
+    if (!b && reading) longjmp(reading->out, 1);
+    if (!b) return NULL;
+    b->prev = b->next = b;
+    if (reading) {
+        block *at = &reading->ring;
+        *b = (block){ at, at->next };
+        at->next = at->next->prev = b;
+    }
+    return b + 1;
 }
 
-static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, sy_free); }
+static void json_free(void *p)
+{
+    if (!p) return;
+    block *b = (block *)p - 1;
+    b->prev->next = b->next;
+    b->next->prev = b->prev;
+    sy_free(b);
+}
+
+static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, json_free); }
+
+/* json_loadb; *starved: memory ran out, nothing is left behind. */
+static json_t *load(const char *text, size_t n, bool *starved, json_error_t *e)
+{
+    struct reading r = { .ring = { &r.ring, &r.ring } };
+    reading = &r;
+    if (setjmp(r.out) == 0) r.made = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, e);
+    else r.starved = true;
+    reading = NULL;
+    for (block *b = r.ring.next, *next; b != &r.ring; b = next) {
+        next = b->next;
+        b->prev = b->next = b;
+        if (r.starved) sy_free(b);
+    }
+    *starved = r.starved;
+    return r.made;
+}
 
 /* Deepest nesting of brackets outside of strings. */
 static int depth_of(const char *s, size_t n)
@@ -46,13 +83,10 @@ sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *fi
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, use_our_heap);
     json_error_t e;
+    bool starved;
     if (depth_of(text, n) > MAX_DEPTH) return sy_fail(err, SY_EFORMAT, "%s: brackets are nested deeper than %d", file, MAX_DEPTH);
-    starved = false;
-    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (starved) {                                   /* even with a value: a text that could not grow lacks letters in it */
-        json_decref(v);
-        return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
-    }
+    json_t *v = load(text, n, &starved, &e);
+    if (starved) return sy_fail(err, SY_ENOMEM, "%s: no memory for its JSON", file);
     if (!v && !memchr(text, '\n', n)) return sy_fail(err, SY_EFORMAT, "%s: column %d: %s", file, e.column, e.text);     /* a line of a larger file */
     if (!v) return sy_fail(err, SY_EFORMAT, "%s: line %d, column %d: %s", file, e.line, e.column, e.text);
     *out = v;
