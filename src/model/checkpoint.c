@@ -1,6 +1,7 @@
 /* model/checkpoint.c - config.json and tensors, in and out, with an account of each. */
 #include "model/checkpoint.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,13 +206,20 @@ sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *
 
 enum { MAX_SHARDS = 4096 };
 
-typedef struct shard { const char *file; sy_map map; sy_st st; } shard;
+typedef struct shard { const char *file; sy_map map; sy_st st; bool *taken; } shard;    /* taken [st.n]: tensors that found their place */
 typedef struct files { shard *s; int n; sy_arena a; } files;
 
 static void files_close(files *f)
 {
     for (int i = 0; i < f->n; i++) sy_map_close(&f->s[i].map);
     sy_arena_free(&f->a);
+}
+
+static sy_status parse_shard(shard *s, sy_arena *a, sy_err *err)
+{
+    SY_TRY(sy_st_parse(&s->st, s->map.data, s->map.size, s->file, a, err));
+    s->taken = sy_arena_array(a, (size_t)s->st.n + 1, sizeof *s->taken);
+    return s->taken ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", s->file);
 }
 
 static sy_status open_shard(files *f, const char *dir, const char *name, sy_err *err)
@@ -222,14 +230,17 @@ static sy_status open_shard(files *f, const char *dir, const char *name, sy_err 
     if (!(s->file = sy_arena_strdup(&f->a, path))) return sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
     SY_TRY(sy_map_open(&s->map, path, err));
     f->n++;
-    return sy_st_parse(&s->st, s->map.data, s->map.size, s->file, &f->a, err);
+    return parse_shard(s, &f->a, err);
 }
 
-static const sy_st_tensor *find(const files *f, const char *name)
+/* The tensor of that name, marked as taken; NULL when no shard has it. */
+static const sy_st_tensor *take(const files *f, const char *name)
 {
     for (int i = 0; i < f->n; i++) {
         const sy_st_tensor *t = sy_st_find(&f->s[i].st, name);
-        if (t) return t;
+        if (!t) continue;
+        f->s[i].taken[t - f->s[i].st.t] = true;
+        return t;
     }
     return NULL;
 }
@@ -301,7 +312,7 @@ static sy_status read_array(const reading *r, const sy_param *p, const char *suf
     int k = pieces(p);
     size_t each = p->n / (size_t)k;
     for (int e = 0; e < k; e++) {
-        const sy_st_tensor *t = find(r->f, piece_name(p, e, suffix, name));
+        const sy_st_tensor *t = take(r->f, piece_name(p, e, suffix, name));
         if (!t && r->l) { SY_TRY(sy_ledger_add(r->l, SY_L_MISSING, name, NULL, 0, err)); continue; }
         if (!t) return sy_fail(err, SY_EFORMAT, "%s has no tensor '%s'; it belongs to another run", r->f->s[0].file, name);
         if (!same_shape(t, p)) {
@@ -315,15 +326,6 @@ static sy_status read_array(const reading *r, const sy_param *p, const char *suf
     return SY_OK;
 }
 
-static bool wanted(const sy_model *m, const char *name)
-{
-    char buf[NAME];
-    for (int i = 0; i < m->params.n; i++)
-        for (int e = 0, k = pieces(m->params.p[i]); e < k; e++)
-            if (!strcmp(piece_name(m->params.p[i], e, "", buf), name)) return true;
-    return false;
-}
-
 static sy_status read_all(void *arg, sy_err *err)
 {
     reading *r = arg;
@@ -331,8 +333,9 @@ static sy_status read_all(void *arg, sy_err *err)
     for (int i = 0; i < r->f->n; i++)
         for (int k = 0; k < r->f->s[i].st.n; k++) {
             const char *name = r->f->s[i].st.t[k].name;
+            if (r->f->s[i].taken[k]) continue;
             if (r->m->spec.tie_word_embeddings && !strcmp(name, "lm_head.weight")) SY_TRY(sy_ledger_add(r->l, SY_L_SKIPPED, name, "the head is tied to the embedding", 0, err));
-            else if (!wanted(r->m, name)) SY_TRY(sy_ledger_add(r->l, SY_L_UNKNOWN, name, NULL, 0, err));
+            else SY_TRY(sy_ledger_add(r->l, SY_L_UNKNOWN, name, NULL, 0, err));
         }
     return sy_ledger_settle(r->l, err);
 }
@@ -350,6 +353,21 @@ sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err 
     return st;
 }
 
+/* A config.json may claim any size: before memory is taken for it, the files must hold at least an eighth of the numbers that a large model of that
+ * spec has (a spec's size counts three matrices for each expert; kinds with fewer are smaller). */
+static sy_status check_size(const sy_spec *spec, const char *dir, sy_err *err)
+{
+    double want, have = 0;
+    files f;
+    sy_spec_size(spec, 0, &want, NULL, NULL);
+    if (want < 1 << 26) return SY_OK;
+    sy_status st = files_open(&f, dir, err);
+    for (int i = 0; i < f.n && st == SY_OK; i++) for (int k = 0; k < f.s[i].st.n; k++) have += (double)f.s[i].st.t[k].n;
+    files_close(&f);
+    if (st == SY_OK && have < want / 8) return sy_fail(err, SY_ESHAPE, "%s: config.json describes %.3g parameters, the files hold %.3g; they are of different models", dir, want, have);
+    return st;
+}
+
 sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigned how, sy_ledger *ledger, sy_err *err)
 {
     char found[1024], path[1024];
@@ -360,6 +378,7 @@ sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigne
     SY_TRY(sy_checkpoint_find(dir, found, sizeof found, err));
     sy_status st = sy_path(path, sizeof path, found, "config.json", err);
     if (st == SY_OK) st = sy_spec_read(path, &spec, &a, err);
+    if (st == SY_OK) st = check_size(&spec, found, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &spec, how | SY_MODEL_EMPTY, 0, err), "%s", found);
     if (st == SY_OK) st = sy_model_read(m, found, ledger, err);
     if (ledger) ledger->where = dir;                 /* `found` dies here */
@@ -410,8 +429,9 @@ static sy_status read_state(void *arg, sy_err *err)
         const char *v = sy_st_meta(&f->st, s->item[i].key);
         char *end;
         if (!v) return sy_fail(err, SY_EFORMAT, "%s says nothing of '%s'; it is no training state of this version", f->file, s->item[i].key);
+        errno = 0;
         s->item[i].value = strtoll(v, &end, 10);
-        if (end == v || *end) return sy_fail(err, SY_EFORMAT, "%s: '%s' is not a whole number", f->file, s->item[i].key);
+        if (end == v || *end || errno) return sy_fail(err, SY_EFORMAT, "%s: '%s' is not a whole number", f->file, s->item[i].key);
     }
     for (int i = 0; i < s->r.m->params.n; i++) {
         const sy_param *p = s->r.m->params.p[i];
@@ -423,10 +443,12 @@ static sy_status read_state(void *arg, sy_err *err)
         char name[NAME];
         sy_block *b = &s->r.m->layer[l].block;
         if (!s->r.m->layer[l].sparse) continue;
-        const sy_st_tensor *t = sy_st_find(&f->st, counts_name(b, name));
+        const sy_st_tensor *t = take(s->r.f, counts_name(b, name));
         if (!t || t->type != SY_DT_I64 || t->n != (size_t)(b->site.E + b->site.Z)) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' is missing or has another size", f->file, name);
         memcpy(b->counts.prev, t->data, t->bytes);
     }
+    for (int k = 0; k < f->st.n; k++)
+        if (!f->taken[k]) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' has no place in this model; the state belongs to another run", f->file, f->st.t[k].name);
     return SY_OK;
 }
 
@@ -437,7 +459,7 @@ sy_status sy_state_load(sy_model *m, const char *path, sy_state_item *item, int 
     f.s = &s;
     f.n = 1;
     SY_TRY(sy_map_open(&s.map, path, err));
-    sy_status st = sy_st_parse(&s.st, s.map.data, s.map.size, path, &f.a, err);
+    sy_status st = parse_shard(&s, &f.a, err);
     struct state_reading r = { { m, &f, NULL }, item, n };
     if (st == SY_OK) st = sy_map_guard(path, read_state, &r, err);
     files_close(&f);
