@@ -164,13 +164,21 @@ static int cores(const cpu_set_t *mask)
     return n ? n : all;
 }
 
-int sy_pool_default_threads(void)
+void sy_pool_look(sy_pool_limits *out)
 {
     cpu_set_t mask;
-    int n = 1, q = quota();
-    if (sched_getaffinity(0, sizeof mask, &mask) == 0) n = cores(&mask);
-    else n = (int)sysconf(_SC_NPROCESSORS_ONLN);     /* more CPUs than a cpu_set_t holds */
-    if (q && q < n) n = q;
+    *out = (sy_pool_limits){ .quota = quota() };
+    if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
+        out->cpus = CPU_COUNT(&mask);
+        out->cores = cores(&mask);
+    } else out->cpus = out->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);         /* more CPUs than a cpu_set_t holds */
+}
+
+int sy_pool_default_threads(void)
+{
+    sy_pool_limits l;
+    sy_pool_look(&l);
+    int n = l.quota && l.quota < l.cores ? l.quota : l.cores;
     return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
 }
 

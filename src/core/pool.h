@@ -16,6 +16,9 @@ sy_status sy_pool_open(sy_pool **out, int threads, sy_err *err);
 void      sy_pool_close(sy_pool *p);                  /* NULL is fine */
 int       sy_pool_threads(const sy_pool *p);
 int       sy_pool_default_threads(void);
+/* What the default follows from. */
+typedef struct sy_pool_limits { int cpus, cores, quota; } sy_pool_limits;   /* of the affinity mask; of the container, 0 = none */
+void      sy_pool_look(sy_pool_limits *out);
 /* Calls fn(arg, task, worker) for task = 0 .. tasks-1, worker = 0 .. threads-1, and returns when all are done. A call from inside
  * a task runs on the calling thread, under that task's worker number. p = NULL runs everything on the calling thread. One caller
  * at a time; a task must return (no jump out of it). */
