@@ -732,7 +732,7 @@ static void memory_runs_out(void **state)
     }
     sy_buf_printf(&b, json, letters.data);
     for (int k = 0; k < 3; k++) {                    /* the ids of the added tokens follow */
-        char from[16], to[16];
+        char from[32], to[32];
         snprintf(from, sizeof from, "\"id\":%d,", 5 + k);
         snprintf(to, sizeof to, "\"id\":%d,", next + k);
         char *at = strstr(b.data, from);
