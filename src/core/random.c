@@ -49,11 +49,20 @@ double sy_draw(uint64_t key, uint64_t pos, unsigned salt)
     return unit(o[0], o[1]);
 }
 
-double sy_draw_normal(uint64_t key, uint64_t pos, unsigned salt)
+void sy_draw_normals(uint64_t key, uint64_t pos, unsigned salt, double out[2])
 {
     uint32_t o[4];
     block(key, pos, salt, o);
-    return sqrt(-2 * log(unit(o[0], o[1]))) * cos(6.283185307179586476925 * unit(o[2], o[3]));
+    double r = sqrt(-2 * log(unit(o[0], o[1]))), angle = 6.283185307179586476925 * unit(o[2], o[3]);
+    out[0] = r * cos(angle);
+    out[1] = r * sin(angle);
+}
+
+double sy_draw_normal(uint64_t key, uint64_t pos, unsigned salt)
+{
+    double pair[2];
+    sy_draw_normals(key, pos, salt, pair);
+    return pair[0];
 }
 
 uint64_t sy_draw_below(uint64_t key, uint64_t pos, unsigned salt, uint64_t n)

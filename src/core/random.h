@@ -21,6 +21,8 @@ uint64_t sy_key(uint64_t seed, sy_purpose purpose, uint64_t a, uint64_t b, uint6
 double   sy_draw(uint64_t key, uint64_t pos, unsigned salt);
 /* Standard normal (Box-Muller on one block); the same counter gives the same value. */
 double   sy_draw_normal(uint64_t key, uint64_t pos, unsigned salt);
+/* Two independent standard normals from one block: half the work where many are needed. out[0] is sy_draw_normal's. */
+void     sy_draw_normals(uint64_t key, uint64_t pos, unsigned salt, double out[2]);
 /* Uniform integer in [0,n), n >= 1, without bias worth naming (64-bit multiply). */
 uint64_t sy_draw_below(uint64_t key, uint64_t pos, unsigned salt, uint64_t n);
 

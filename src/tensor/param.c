@@ -58,7 +58,12 @@ void sy_param_normal(sy_param *p, uint64_t seed, double std)
     for (const char *c = p->name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
     uint64_t key = sy_key(seed, SY_FOR_INIT, h, 0, 0);
     sy_real *w = p->w.data;
-    for (size_t i = 0; i < p->n; i++) w[i] = (sy_real)(float)(std * sy_draw_normal(key, i, 0));
+    for (size_t i = 0; i < p->n; i += 2) {
+        double pair[2];
+        sy_draw_normals(key, i / 2, 0, pair);
+        w[i] = (sy_real)(float)(std * pair[0]);
+        if (i + 1 < p->n) w[i + 1] = (sy_real)(float)(std * pair[1]);
+    }
 }
 
 void sy_param_fill(sy_param *p, double value)
