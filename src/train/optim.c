@@ -99,7 +99,7 @@ double sy_grad_norm(sy_engine *e, const sy_params *p)
     int n = all_blocks(p);
     sy_mark mark = sy_arena_mark(&e->scratch[0]);
     flat f = { .e = e, .p = p, .part = sy_arena_array(&e->scratch[0], (size_t)n, sizeof(double)) };
-    double sum = NAN;                                /* without memory the norm is unknown; the step is then skipped and named */
+    double sum = NAN;                                /* without memory the norm is unknown */
     if (f.part) {
         sy_each(e, n, BLOCK, run_norm, &f);
         sum = 0;

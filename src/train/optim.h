@@ -18,7 +18,7 @@ extern const sy_opt sy_optim_opts[];
  * flat and, over the last decay_ratio of all steps, linear to it (warm-up-stable-decay, Hu et al., arXiv:2404.06395); or flat. */
 double sy_lr_at(const sy_optim *o, int64_t step, int64_t steps);
 
-/* L2 norm of all gradients, in double, in an order that no thread count changes. */
+/* L2 norm of all gradients, in double, in an order that no thread count changes; NaN without memory (scratch[0].failed). */
 double sy_grad_norm(sy_engine *e, const sy_params *p);
 /* The first parameter whose gradient holds a NaN or an infinity, or NULL. */
 const sy_param *sy_grad_broken(const sy_params *p);

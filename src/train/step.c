@@ -103,6 +103,7 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     s->madds += s->tape.madds;
     s->tape.madds = 0;
     out->grad_norm = sy_grad_norm(e, p);
+    if (isnan(out->grad_norm) && e->scratch[0].failed) return sy_fail(err, SY_ENOMEM, "step %lld: no memory for the norm of the gradients", (long long)s->step);
     if (!isfinite(out->loss) || !isfinite(out->grad_norm)) {
         out->skipped = true;
         out->broken = sy_grad_broken(p);
