@@ -2,6 +2,7 @@
 #include "model/pretoken.h"
 
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 #include "core/utf8.h"
@@ -66,27 +67,67 @@ static size_t run(const char *s, size_t n, size_t i, int class)
     return i;
 }
 
-static size_t contraction(const char *s, size_t n)
+/* 's, 't, 're, 've, 'm, 'll, 'd at s; 0: none. Without regard to case the long s counts as one, too. */
+static size_t contraction(const char *s, size_t n, bool any_case)
 {
     static const char *const tail[] = { "s", "t", "re", "ve", "m", "ll", "d" };
+    if (*s != '\'') return 0;
     for (size_t i = 0; i < SY_COUNT(tail); i++) {
         size_t len = strlen(tail[i]);
-        if (n > len && !memcmp(s + 1, tail[i], len)) return 1 + len;
+        if (n > len && (any_case ? !strncasecmp(s + 1, tail[i], len) : !memcmp(s + 1, tail[i], len))) return 1 + len;
     }
-    return 0;
+    return any_case && n > 2 && !memcmp(s + 1, "\xC5\xBF", 2) ? 3 : 0;
+}
+
+/* A run of spaces that begins with one of `len` bytes: all of it at the end of the text, else all but the last, \s+(?!\S), else that one. */
+static size_t spaces(const char *s, size_t n, size_t len)
+{
+    size_t i = len, last = 0, more;
+    for (; i < n && class_at(s + i, n - i, &more) == SPACE; i += more) last = i;
+    return i == n || !last ? i : last;
 }
 
 size_t sy__cut_gpt2(const char *s, size_t n)
 {
-    size_t len, more, last = 0;
+    size_t len, more;
     int class = class_at(s, n, &len);
-    if (*s == '\'' && (more = contraction(s, n)) != 0) return more;
+    if ((more = contraction(s, n, false)) != 0) return more;
     if (class != SPACE) return run(s, n, len, class);
     if (*s == ' ' && n > 1 && (class = class_at(s + 1, n - 1, &more)) != SPACE) return run(s, n, 1 + more, class);
-    size_t i = len;                                  /* \s+(?!\S): a run of spaces leaves its last one to what follows */
-    for (; i < n && class_at(s + i, n - i, &more) == SPACE; i += more) last = i;
-    return i == n || !last ? i : last;
+    return spaces(s, n, len);
 }
+
+static bool ends_line(char c) { return c == '\r' || c == '\n'; }
+
+/* End of a run of other characters that goes on at i, and of the line ends behind it. */
+static size_t others_and_lines(const char *s, size_t n, size_t i)
+{
+    i = run(s, n, i, OTHER);
+    while (i < n && ends_line(s[i])) i++;
+    return i;
+}
+
+static size_t cut_after_gpt4(const char *s, size_t n, int most_digits)
+{
+    size_t len, more = 0, i;
+    int class = class_at(s, n, &len), next = OTHER;
+    if ((i = contraction(s, n, true)) != 0) return i;
+    if (class == LETTER) return run(s, n, len, LETTER);
+    if (class == DIGIT) {
+        for (i = len; --most_digits && i < n && class_at(s + i, n - i, &more) == DIGIT; i += more) continue;
+        return i;
+    }
+    if (len < n) next = class_at(s + len, n - len, &more);
+    if (len < n && next == LETTER && !ends_line(*s)) return run(s, n, len + more, LETTER);
+    if (class == OTHER) return others_and_lines(s, n, len);
+    if (len < n && next == OTHER && *s == ' ') return others_and_lines(s, n, len + more);
+    size_t line = ends_line(*s) ? 1 : 0;             /* \s*[\r\n]+ goes up to the last line end of the run */
+    for (i = len; i < n && class_at(s + i, n - i, &more) == SPACE; i += more) if (ends_line(s[i])) line = i + 1;
+    return line ? line : spaces(s, n, len);
+}
+
+size_t sy__cut_gpt4(const char *s, size_t n) { return cut_after_gpt4(s, n, 3); }
+size_t sy__cut_qwen(const char *s, size_t n) { return cut_after_gpt4(s, n, 1); }
 
 size_t sy__cut_digits(const char *s, size_t n)
 {
@@ -102,4 +143,9 @@ size_t sy__cut_digit(const char *s, size_t n)
     if (class_at(s, n, &i) == DIGIT) return i;
     while (i < n && class_at(s + i, n - i, &len) != DIGIT) i += len;
     return i;
+}
+
+const char *sy__cut_name(sy__cut *cut)
+{
+    return cut == sy__cut_gpt2 ? "gpt2" : cut == sy__cut_gpt4 ? "gpt4" : cut == sy__cut_qwen ? "qwen" : cut == sy__cut_digit ? "digit" : "digits";
 }

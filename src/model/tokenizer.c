@@ -136,7 +136,7 @@ void sy__tokenizer_digest(sy_tokenizer *t)
         sy_sha256_u64(&s, (uint64_t)a->id << 8 | (unsigned)(a->special | a->normalized << 1 | a->lstrip << 2 | a->rstrip << 3 | a->single_word << 4));
     }
     sy_sha256_u64(&s, (uint64_t)(t->ignore_merges | t->nfc << 1 | t->prefix_space << 2));
-    for (int i = 0; i < t->cuts; i++) sy_sha256_text(&s, t->cut[i] == sy__cut_gpt2 ? "gpt2" : t->cut[i] == sy__cut_digit ? "digit" : "digits");
+    for (int i = 0; i < t->cuts; i++) sy_sha256_text(&s, sy__cut_name(t->cut[i]));
     sy_sha256_u64(&s, (uint64_t)(int64_t)t->eot);
     sy_sha256_end(&s, out);
     sy_hex(out, 16, t->id);

@@ -128,6 +128,28 @@ static sy_status read_digits(struct reader *r, json_t *o, const char *where, sy_
     return add_cut(r, alone ? sy__cut_digit : sy__cut_digits, where, err);
 }
 
+static const struct { const char *regex; sy__cut *cut; } splits[] = { { SY__PATTERN_GPT4, sy__cut_gpt4 }, { SY__PATTERN_QWEN, sy__cut_qwen } };
+
+/* The patterns match everywhere, so cutting around matches and dropping what is no match are the same. */
+static sy_status read_split(struct reader *r, json_t *o, const char *where, sy_err *err)
+{
+    static const char *const keys[] = { "Regex", NULL };
+    json_t *pattern, *regex, *behavior;
+    bool invert;
+    char text[64], place[160];
+    SY_TRY(get(r, o, where, "pattern", "{", &pattern, err));
+    SY_TRY(get(r, o, where, "behavior", "\"", &behavior, err));
+    SY_TRY(get_bool(r, o, where, "invert", false, &invert, err));
+    snprintf(place, sizeof place, "%s.pattern", where);
+    SY_TRY(only_keys(r, pattern, place, keys, err));
+    SY_TRY(get(r, pattern, place, "Regex", "\"", &regex, err));
+    if (strcmp(json_string_value(behavior), invert ? "Removed" : "Isolated"))
+        return sy_fail(err, SY_EUNSUP, "%s: %s.behavior \"%s\" with invert %s is not supported; Isolated without and Removed with it are", r->file, where, shown(text, json_string_value(behavior)), invert ? "true" : "false");
+    for (size_t i = 0; i < SY_COUNT(splits); i++)
+        if (!strcmp(splits[i].regex, json_string_value(regex))) return add_cut(r, splits[i].cut, where, err);
+    return sy_fail(err, SY_EUNSUP, "%s: %s.Regex is \"%s\", a pattern that is not supported; those of GPT-2, GPT-4, Llama 3 and Qwen are", r->file, place, shown(text, json_string_value(regex)));
+}
+
 static sy_status read_byte_level(struct reader *r, json_t *o, const char *where, sy_err *err)
 {
     bool regex, trim;
@@ -160,6 +182,7 @@ static const struct component pre_tokenizers[] = {
     { "ByteLevel", byte_level_keys, read_byte_level, NULL },
     { "Digits", digits_keys, read_digits, NULL },
     { "Sequence", (const char *const[]){ "type", "pretokenizers", NULL }, NULL, "pretokenizers" },
+    { "Split", (const char *const[]){ "type", "pattern", "behavior", "invert", NULL }, read_split, NULL },
     { 0 }
 };
 static const struct component post_processors[] = {              /* ByteLevel moves offsets only */
@@ -501,6 +524,22 @@ static void put_byte_level(sy_json *j, const sy_tokenizer *t)
     sy_json_end(j, '}');
 }
 
+static void put_cut(sy_json *j, sy__cut *cut)
+{
+    size_t k = 0;
+    while (k < SY_COUNT(splits) && splits[k].cut != cut) k++;
+    sy_json_begin(j, '{');
+    sy_json_key(j, "type"), sy_json_text(j, k < SY_COUNT(splits) ? "Split" : "Digits");
+    if (k < SY_COUNT(splits)) {
+        sy_json_key(j, "pattern"), sy_json_begin(j, '{');
+        sy_json_key(j, "Regex"), sy_json_text(j, splits[k].regex);
+        sy_json_end(j, '}');
+        sy_json_key(j, "behavior"), sy_json_text(j, "Isolated");
+        sy_json_key(j, "invert"), sy_json_bool(j, false);
+    } else sy_json_key(j, "individual_digits"), sy_json_bool(j, cut == sy__cut_digit);
+    sy_json_end(j, '}');
+}
+
 static void put_pre_tokenizer(sy_json *j, const sy_tokenizer *t)
 {
     bool sequence = t->cuts && t->cut[0] != sy__cut_gpt2;
@@ -509,12 +548,7 @@ static void put_pre_tokenizer(sy_json *j, const sy_tokenizer *t)
         sy_json_key(j, "type"), sy_json_text(j, "Sequence");
         sy_json_key(j, "pretokenizers"), sy_json_begin(j, '[');
     }
-    for (int i = 0; i < t->cuts && t->cut[i] != sy__cut_gpt2; i++) {
-        sy_json_begin(j, '{');
-        sy_json_key(j, "type"), sy_json_text(j, "Digits");
-        sy_json_key(j, "individual_digits"), sy_json_bool(j, t->cut[i] == sy__cut_digit);
-        sy_json_end(j, '}');
-    }
+    for (int i = 0; i < t->cuts && t->cut[i] != sy__cut_gpt2; i++) put_cut(j, t->cut[i]);
     put_byte_level(j, t);
     if (sequence) {
         sy_json_end(j, ']');

@@ -30,6 +30,12 @@ def byte_level(prefix=False, regex=True):
     return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": regex}
 
 
+def split(digits, behavior="Isolated", invert=False):
+    """The pattern of GPT-4, Llama 3 and Qwen, which differ in how many digits stay together."""
+    regex = ("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" + digits + "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
+    return {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert}, byte_level(regex=False)]}
+
+
 def training_text(path):
     plays = open(path, encoding="utf-8").read()[:5000]
     parts = ["Straße", "über", "größer", "naïve", "привет", "мир", "говорит", "日本語", "中文", "文字", "한국어", "हिन्दी", "e\u0301t\u00e9", "x1", "2024", "3.14", "don't", "we'll", "==", "->", "\t", "\n\n", "    "]
@@ -56,6 +62,8 @@ def variants_of(base):
         "spaces": {"normalizer": {"type": "NFC"}, "added_tokens": special + spaces},
         "digits": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level()]}},
         "runs of digits": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": False}, byte_level(prefix=True)]}},
+        "gpt-4": {"pre_tokenizer": split("\\p{N}{1,3}", "Removed", True)},
+        "qwen": {"pre_tokenizer": split("\\p{N}")},
         "one word": {"pre_tokenizer": byte_level(regex=False)},
         "prefix": {"pre_tokenizer": byte_level(prefix=True), "decoder": byte_level(prefix=True)},
         "prefix, one word": {"pre_tokenizer": byte_level(prefix=True, regex=False)},
@@ -68,7 +76,7 @@ def texts(training):
     pool = [chr(c) for c in [*range(9, 14), *range(32, 127), *range(0xA0, 0x180), *range(0x300, 0x340), *range(0x400, 0x450), *range(0x905, 0x94E), *range(0x1100, 0x1113),
                              *range(0x1161, 0x1176), *range(0xAC00, 0xAC20), *range(0x4E00, 0x4E20), *range(0x2000, 0x2010), 0x2028, 0x3000, 0xFEFF, 0x85, 0xB2, 0xBD, 0x660, 0x2460,
                              0x24B6, 0x1F600, 0x1D15E, 0xF900, 0x212B, 0x1E9E]]
-    pieces = ["<|endoftext|>", "<|padding|>", "<mask>", "<cut>", "<both>", "one", "everyone", "two", " ", "  ", "   ", "     ", "\n", "\r\n", "\t", "a", "Zeus", "1", "23", "'s", "'LL", "'ll",
+    pieces = ["<|endoftext|>", "<|padding|>", "<mask>", "<cut>", "<both>", "one", "everyone", "two", " ", "  ", "   ", "     ", "\n", "\r\n", "\t", "a", "Zeus", "1", "23", "'s", "'LL", "'ll", "'\u017f", "\r\n\r\n", " \n ", "123456789",
               "!", "<", "|>", "é", "e\u0301", "e\u0301\u0301", "_", "\u00a0", "-"]
     yield from ["", " ", "\n", "a", " a", "a ", "\n\n\n", "'", "''s", "don't you'll", "  two  spaces ", "x\u0301\u0316y", "\u1100\u1161\u11a8", "12 345", "a1b22c333", training[300:700], training[-300:]]
     for n in (5, 20, 60):
