@@ -21,8 +21,10 @@ typedef struct sy_flag {
     sy_flag_kind kind;
     size_t       at;                    /* field of the arguments: bool, const char *, int, double, sy_list */
     const char  *value, *help;          /* value: what stands behind it in the help, "DIR" */
+    const sy_opt *const *keys;          /* of KEY=VALUE: the tables that hold the keys, ends with NULL; for completion and the man page */
 } sy_flag;
-#define SY_FLAG(S, f, name, letter, kind, value, help) { name, letter, kind, offsetof(S, f), value, help }
+#define SY_FLAG(S, f, name, letter, kind, value, help) { name, letter, kind, offsetof(S, f), value, help, NULL }
+#define SY_FLAG_SET(S, f, help, ...) { #f, 's', SY_FLAG_LIST, offsetof(S, f), "KEY=VALUE", help, (const sy_opt *const[]){ __VA_ARGS__, NULL } }
 
 typedef struct sy_cli {
     sy_engine   eng;                    /* opened by sy_cli_engine */

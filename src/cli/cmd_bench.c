@@ -18,7 +18,7 @@
 typedef struct args { sy_list set; int repeat, batch, length; double seconds; bool csv; } args;
 
 static const sy_flag flags[] = {
-    SY_FLAG(args, set, "set", 's', SY_FLAG_LIST, "KEY=VALUE", "keys of the model (switchyard help config)"),
+    SY_FLAG_SET(args, set, "keys of the model (switchyard help config)", sy_spec_opts),
     SY_FLAG(args, repeat, "repeat", 'r', SY_FLAG_INT, "N", "measurements after one that warms up; default 5"),
     SY_FLAG(args, batch, "batch", 'b', SY_FLAG_INT, "N", "train: rows of a step; default 8"),
     SY_FLAG(args, length, "length", 'l', SY_FLAG_INT, "N", "tokens of a row or prompt; default 512"),

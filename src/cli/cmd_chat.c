@@ -17,7 +17,7 @@ typedef struct args { const char *system; sy_list set; int context; bool greedy;
 static const sy_flag flags[] = {
     SY_FLAG(args, system, "system", 0, SY_FLAG_TEXT, "TEXT", "what is said to the model before the conversation"),
     SY_FLAG(args, greedy, "greedy", 0, SY_FLAG_ON, NULL, "always the most likely token"),
-    SY_FLAG(args, set, "set", 's', SY_FLAG_LIST, "KEY=VALUE", "max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos"),
+    SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
     { 0 }
 };

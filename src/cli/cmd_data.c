@@ -15,7 +15,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, eval_data, "eval-data", 0, SY_FLAG_LIST, "SOURCE", "preview: held-out text of its own"),
     SY_FLAG(args, tokenizer, "tokenizer", 0, SY_FLAG_TEXT, "NAME", "preview: bytes, bytes+eot (default), or a tokenizer.json or folder"),
     SY_FLAG(args, seq_len, "seq-len", 0, SY_FLAG_INT, "N", "preview: most tokens of a row; default 256"),
-    SY_FLAG(args, set, "set", 's', SY_FLAG_LIST, "KEY=VALUE", "preview: an option of the data (switchyard help config)"),
+    SY_FLAG_SET(args, set, "preview: an option of the data (switchyard help config)", sy_data_opts),
     SY_FLAG(args, first, "first", 0, SY_FLAG_INT, "K", "preview: first row of the data order; default 0"),
     SY_FLAG(args, rows, "rows", 0, SY_FLAG_INT, "N", "preview: rows to show; default 4"),
     SY_FLAG(args, data_dir, "data-dir", 0, SY_FLAG_TEXT, "DIR", "list: where data sets are looked for; then $SY_DATA"),

@@ -11,7 +11,7 @@ typedef struct args { const char *prompt; sy_list stop, set; int context; bool g
 static const sy_flag flags[] = {
     SY_FLAG(args, prompt, "prompt", 'p', SY_FLAG_TEXT, "TEXT", "what the text begins with"),
     SY_FLAG(args, greedy, "greedy", 0, SY_FLAG_ON, NULL, "always the most likely token"),
-    SY_FLAG(args, set, "set", 's', SY_FLAG_LIST, "KEY=VALUE", "max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos"),
+    SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
     SY_FLAG(args, stop, "stop", 0, SY_FLAG_LIST, "TEXT", "end before this text appears"),
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
     { 0 }

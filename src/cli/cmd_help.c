@@ -45,6 +45,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (n == 2) return method_help(words[0], words[1], err);
     if (!strcmp(words[0], "config")) return config_help();
     if (!strcmp(words[0], "recipes")) return recipes_help();
+    if (!strcmp(words[0], "manual")) return sy_manual(stdout, &sy_builtin_methods), SY_OK;
     if (!strcmp(words[0], "debug")) {
         sy_buf b = { 0 };
         sy_debug_help(&b);
@@ -54,11 +55,11 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     }
     for (const sy_command *const *c = sy_commands; *c; c++)
         if (!strcmp((*c)->name, words[0])) { sy_cli_help(stdout, *c); return SY_OK; }
-    return sy_fail(err, SY_EARG, "there is no help on '%.60s'; try a command, config, recipes, debug, or KIND KEY as in: switchyard help router topk", words[0]);
+    return sy_fail(err, SY_EARG, "there is no help on '%.60s'; try a command, config, recipes, debug, manual, or KIND KEY as in: switchyard help router topk", words[0]);
 }
 
 const sy_command sy_cmd_help = {
-    .name = "help", .summary = "explain a command, a method, the config keys, the recipes", .usage = "COMMAND | KIND KEY | config | recipes | debug",
-    .text = "Everything it prints is read from the tables that the program itself reads.", .example = "switchyard help router topk",
+    .name = "help", .summary = "explain a command, a method, the config keys, the recipes", .usage = "COMMAND | KIND KEY | config | recipes | debug | manual",
+    .text = "Everything it prints is read from the tables that the program itself reads; manual prints man/switchyard.1.", .example = "switchyard help router topk",
     .min_words = 1, .max_words = 2, .run = run,
 };

@@ -22,7 +22,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, recipe, "recipe", 0, SY_FLAG_TEXT, "NAME", "a whole run under a name (switchyard help recipes)"),
     SY_FLAG(args, recipe, "preset", 0, SY_FLAG_TEXT, "NAME", "the same as --recipe"),
     SY_FLAG(args, config, "config", 'c', SY_FLAG_TEXT, "FILE", "JSON with the sections model, train and data"),
-    SY_FLAG(args, set, "set", 's', SY_FLAG_LIST, "KEY=VALUE", "any key of the config (switchyard help config)"),
+    SY_FLAG_SET(args, set, "any key of the config (switchyard help config)", sy_spec_opts, sy_train_opts, sy_corpus_opts, sy_data_opts),
     SY_FLAG(args, router, "router", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "router of the sparse layers, e.g. topk:top_k=2"),
     SY_FLAG(args, balance, "balance", 0, SY_FLAG_LIST, "KEY:OPTIONS", "balance term, e.g. switch:coef=0.01"),
     SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "route edit"),

@@ -6,8 +6,7 @@
 #include "core/json.h"
 #include "route/block.h"
 
-/* "default 2, 1 .. 1024" */
-static char *range(const sy_opt *row, char *buf, size_t size)
+char *sy_describe_range(const sy_opt *row, char *buf, size_t size)
 {
     double d = row->def;
     switch (row->type) {
@@ -33,7 +32,7 @@ static void option_line(const sy_opt *row, size_t at, int index, void *arg)
     struct to *t = arg;
     char left[96], r[256];
     snprintf(left, sizeof left, "%s%s%s%s", row->name, row->alias ? " (" : "", row->alias ? row->alias : "", row->alias ? ")" : "");
-    fprintf(t->f, "%s%-34s %s [%s]\n", t->indent, left, row->help, range(row, r, sizeof r));
+    fprintf(t->f, "%s%-34s %s [%s]\n", t->indent, left, row->help, sy_describe_range(row, r, sizeof r));
 }
 
 void sy_describe_options(FILE *to, const sy_opt *rows, const char *indent)
@@ -212,7 +211,7 @@ static void option_row(const sy_opt *row, size_t at, int index, void *arg)
     char r[256];
     FILE *to = arg;
     fprintf(to, "| `%s` | %s%s%s | ", row->name, row->alias ? "`" : "", row->alias ? row->alias : "", row->alias ? "`" : "");
-    cell(to, range(row, r, sizeof r));
+    cell(to, sy_describe_range(row, r, sizeof r));
     fprintf(to, " | ");
     cell(to, row->help);
     fprintf(to, " |\n");
@@ -276,7 +275,7 @@ static void option_json(const sy_opt *row, size_t at, int index, void *arg)
     sy_json_begin(j, '{');
     sy_json_key(j, "name"), sy_json_text(j, row->name);
     if (row->alias) sy_json_key(j, "alias"), sy_json_text(j, row->alias);
-    sy_json_key(j, "default"), sy_json_text(j, range(row, r, sizeof r));
+    sy_json_key(j, "default"), sy_json_text(j, sy_describe_range(row, r, sizeof r));
     sy_json_key(j, "help"), sy_json_text(j, row->help);
     sy_json_end(j, '}');
 }

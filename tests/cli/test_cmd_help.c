@@ -1,0 +1,111 @@
+/* tests/cli/test_cmd_help.c - help, manual and completion as a user gets them: all commands, flags and methods of the tables are in them. */
+/* float only */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "core/buffer.h"
+#include "methods.h"
+
+static sy_buf said;                     /* both outputs of the last run */
+
+/* A line for bash in which $SY is the program; its exit code. */
+static int run(const char *fmt, ...)
+{
+    char script[2000], line[4000];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(script, sizeof script, fmt, ap);
+    va_end(ap);
+    snprintf(line, sizeof line, "SY=%s bash -c '%s' 2>&1", SY_BINARY, script);
+    FILE *p = popen(line, "r");
+    assert_non_null(p);
+    sy_buf_clear(&said);
+    for (int c; (c = getc(p)) != EOF; ) sy_buf_put(&said, &(char){ (char)c }, 1);
+    int status = pclose(p);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void expect_said(const char *part)
+{
+    if (!said.data || !strstr(said.data, part)) fail_msg("'%s' is not in:\n%s", part, said.data ? said.data : "(nothing)");
+}
+
+static void help(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$SY --help"), 0);
+    expect_said("train");
+    for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
+        sy_test_case("help of %s %s", sy_kind_word((*m)->kind), (*m)->name);
+        assert_int_equal(run("$SY help %s %s", sy_kind_word((*m)->kind), (*m)->name), 0);
+        expect_said((*m)->title);
+    }
+    static const char *const topics[] = { "config", "recipes", "debug", "manual", "train" };
+    for (size_t i = 0; i < SY_COUNT(topics); i++) {
+        sy_test_case("help %s", topics[i]);
+        assert_int_equal(run("$SY help %s", topics[i]), 0);
+        assert_true(said.n > 100);
+    }
+    assert_int_equal(run("$SY help nothing"), 2);
+    expect_said("there is no help on ");
+    assert_int_equal(run("$SY help router topq"), 1);
+    expect_said("topk");
+}
+
+/* The page is roff without a complaint, where a formatter is there, and names what the tables hold. */
+static void manual(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$SY help manual"), 0);
+    expect_said(".TH SWITCHYARD 1");
+    expect_said(".SS switchyard train");
+    expect_said("\\-\\-balance");
+    expect_said("hidden_size");
+    for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) expect_said((*m)->name);
+    if (run("command -v groff") != 0) { print_message("no groff: the page is not formatted here\n"); return; }
+    assert_int_equal(run("$SY help manual | groff -man -Tutf8 -ww -z"), 0);
+    assert_int_equal(said.n, 0);
+}
+
+/* Asks the script for what may follow a command line. */
+static void offered(const char *words, const char *want)
+{
+    sy_test_case("switchyard %s", words);
+    assert_int_equal(run("source <($SY completion bash); COMP_WORDS=(switchyard %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); compopt() { :; }; _switchyard; echo \" ${COMPREPLY[*]} \"", words), 0);
+    expect_said(want);
+}
+
+static void completion(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$SY completion bash | bash -n"), 0);
+    offered("tr", " train ");
+    offered("train --rou", " --router ");
+    offered("train --router t", " topk ");
+    offered("train --router \"\"", " mixtral ");
+    offered("train --set hidden_s", " hidden_size= ");
+    offered("train -s hidden_s", " hidden_size= ");
+    offered("generate x --set temp", " temperature= ");
+    offered("train --recipe demo-", " demo-dense ");
+    offered("train --data ./x", "  ");                       /* nothing of its own: bash offers files */
+    offered("help router to", " topk ");
+    offered("methods rou", " router ");
+    assert_int_equal(run("$SY completion zsh"), 0);
+    expect_said("#compdef switchyard");
+    assert_int_equal(run("$SY completion fish"), 2);
+    expect_said("bash and zsh");
+    if (run("command -v zsh") == 0) assert_int_equal(run("$SY completion zsh | zsh -n"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(help), cmocka_unit_test(manual), cmocka_unit_test(completion) };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    sy_buf_free(&said);
+    return failed;
+}
