@@ -49,7 +49,7 @@ static bool item(const char **p, bool *sparse, int *count)
     if (**p == '*') {
         char *end;
         long n = strtol(*p + 1, &end, 10);
-        if (end == *p + 1 || n < 1 || n > MAX_LAYERS) return false;
+        if ((*p)[1] < '0' || (*p)[1] > '9' || n < 1 || n > MAX_LAYERS) return false;        /* no blank, no sign */
         *count = (int)n;
         *p = end;
     }
