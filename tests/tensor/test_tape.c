@@ -71,6 +71,23 @@ static void no_gradient(void **state)
     sy_engine_uninit(&e);
 }
 
+static void first_nan_is_named(void **state)
+{
+    (void)state;
+    sy_engine e;
+    engine(&e, 1);
+    e.check_nan = true;
+    sy_tape t;
+    sy_err e1 = { 0 }, *err = &e1;
+    sy_tape_init(&t, &e, true);
+    sy_tensor *x = sy_sample_leaf(&t, -1, 1, SY_DIM(2, 3)), *y = sy_affine(&t, x, 1, -2);
+    sy_expect_ok(sy_tape_status(&t, err));
+    sy_sum(&t, sy_exp(&t, sy_ln(&t, y)));
+    sy_expect_fail(sy_tape_status(&t, err), SY_ENUM, "op ln made the first value that is not finite");
+    sy_tape_free(&t);
+    sy_engine_uninit(&e);
+}
+
 /* ---- every sample ---- */
 
 /* Runs a sample forward and backward (out r with fixed r). */
@@ -315,7 +332,7 @@ static void gradients_add(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_error_sticks), cmocka_unit_test(no_gradient), cmocka_unit_test(warm_steps_allocate_nothing),
+        cmocka_unit_test(first_error_sticks), cmocka_unit_test(no_gradient), cmocka_unit_test(first_nan_is_named), cmocka_unit_test(warm_steps_allocate_nothing),
         cmocka_unit_test(failed_allocations), cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(gradients_add),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
  *
  *   forward   S = Q K^T;  m' = max(m, scale max S);  P = exp(scale S - m');  a = exp(m - m');  l = a l + sum P;  O = a O + P V
  *             out = O / l;  lse = m + log l, kept for backward
+ *             a task has up to 64 queries under all heads of a KV head; where such tiles are few, every chunk is a task of its own
  *   backward  D = rowsum(dO O);  P = exp(scale S - lse);  dV += P^T dO;  dS = scale P (dO V^T - D);  dQ += dS K;  dK += dS^T Q
  *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries. */
 #include <math.h>
@@ -66,7 +67,9 @@ static uint64_t pairs(const struct attn *a)         /* (query, key) pairs that m
 struct tile {
     const sy_kernels *k;
     const sy_attn *a;
-    int p0, n, rows;                    /* position of the first query, queries, rows = queries times heads */
+    const sy_segment *seg;
+    int kv, q0, p0, n, rows;            /* KV head; first query in the segment and its position; queries; rows = queries times heads */
+    int from, end;                      /* first block of keys, end of the keys */
     sy_real *q, *s, *o, *out;           /* [rows,hd], [rows,64], [rows,hd] of the chunk, [rows,hd] merged */
     sy_real *m, *l, *top, *sum;         /* [rows] of the chunk, [rows] merged */
 };
@@ -153,6 +156,10 @@ struct fwd {
     int      tile;                      /* most queries of a task */
     sy_real *panels;                    /* keys of all segments with more than FEW_ROWS rows: at panels + at[segment], [KV][blocks] */
     size_t  *at;
+    int      most;                      /* chunks of a tile at most, when chunks are tasks of their own; else 0 */
+    int      pack_tasks;
+    sy_real *part;                      /* [tiles, most] of part_each values: m, l, O */
+    size_t   part_each;
 };
 
 static bool packs(const struct attn *a, const sy_segment *s) { return s->n * (a->a.n_heads / a->a.n_kv_heads) > FEW_ROWS; }
@@ -179,49 +186,97 @@ static void pack_task(void *arg, int task, int worker)
     f->n->tape->eng->k->pack((end - k0 < BLOCK ? end - k0 : BLOCK), a->a.head_dim, K.x + (size_t)k0 * K.stride, K.stride, panels_of(f, s, kv, b));
 }
 
-static void tile_run(const struct fwd *f, const sy_segment *seg, int kv, int q0, int worker)
+/* Tile `index` of the op, its queries gathered, nothing met yet. */
+static void tile_start(const struct fwd *f, int index, int worker, struct tile *t)
 {
     const struct attn *a = f->n->arg;
-    const sy_kernels *k = f->n->tape->eng->k;
-    int H = a->a.n_heads, hd = a->a.head_dim, g = H / a->a.n_kv_heads, nq = seg->n - q0 < f->tile ? seg->n - q0 : f->tile, T = sy_rows(f->n->out);
-    size_t ld = (size_t)H * (size_t)hd, D = (size_t)hd;
-    struct tile t = { .k = k, .a = &a->a, .p0 = seg->pos0 + q0, .n = nq, .rows = nq * g };
-    tile_open(&t, f->room + (size_t)worker * f->each);
-    struct keys K = keys_of(f->n, seg, kv, false), V = keys_of(f->n, seg, kv, true);
-    for (int r = 0; r < t.rows; r++) {
-        memcpy(t.q + (size_t)r * D, f->n->in[0]->x + (size_t)(seg->row + q0 + r % nq) * ld + (size_t)(kv * g + r / nq) * D, D * sizeof *t.q);
-        t.top[r] = -(sy_real)INFINITY;
-        t.sum[r] = 0;
-    }
-    int end = a->a.causal ? t.p0 + nq : seg->pos0 + seg->n, from = first_seen(&a->a, t.p0) / BLOCK;
-    for (int b = from; b * BLOCK < end; b++) {
-        bool first = b == from || b % CHUNK == 0, last = b % CHUNK == CHUNK - 1 || (b + 1) * BLOCK >= end;
-        if (first) for (int r = 0; r < t.rows; r++) { t.m[r] = -(sy_real)INFINITY; t.l[r] = 0; }
-        meet(&t, panels_of(f, seg, kv, b), K, V, b * BLOCK, (b + 1) * BLOCK < end ? (b + 1) * BLOCK : end, first);
-        if (last) merge(&t);
-    }
-    sy_real *lse = f->n->aux;
-    for (int r = 0; r < t.rows; r++) {
-        size_t row = (size_t)(seg->row + q0 + r % nq), h = (size_t)(kv * g + r / nq);
-        sy_real *out = f->n->out->x + row * ld + h * D;
-        bool none = t.top[r] == -(sy_real)INFINITY;
-        if (none) memset(out, 0, D * sizeof *out);
-        else k->scale(D, 1 / t.sum[r], t.out + (size_t)r * D, out);
-        for (int i = 0; i < hd; i++) out[i] += 0;       /* -0 becomes 0: keys of weight zero may have settled its sign or not */
-        if (lse) lse[h * (size_t)T + row] = none ? t.top[r] : t.top[r] + (sy_real)log((double)t.sum[r]);
+    const sy_segment *s = a->seg;
+    int KV = a->a.n_kv_heads, g = a->a.n_heads / KV, blocks;
+    size_t hd = (size_t)a->a.head_dim, ld = (size_t)a->a.n_heads * hd;
+    for (; index >= (blocks = (s->n + f->tile - 1) / f->tile) * KV; s++) index -= blocks * KV;
+    int q0 = (blocks - 1 - index / KV) * f->tile, nq = s->n - q0 < f->tile ? s->n - q0 : f->tile;     /* late queries see most: first */
+    *t = (struct tile){ .k = f->n->tape->eng->k, .a = &a->a, .seg = s, .kv = index % KV, .q0 = q0, .p0 = s->pos0 + q0, .n = nq, .rows = nq * g };
+    t->end = a->a.causal ? t->p0 + nq : s->pos0 + s->n;
+    t->from = first_seen(&a->a, t->p0) / BLOCK;
+    tile_open(t, f->room + (size_t)worker * f->each);
+    for (int r = 0; r < t->rows; r++) {
+        memcpy(t->q + (size_t)r * hd, f->n->in[0]->x + (size_t)(s->row + q0 + r % nq) * ld + (size_t)(t->kv * g + r / nq) * hd, hd * sizeof *t->q);
+        t->top[r] = -(sy_real)INFINITY;
+        t->sum[r] = 0;
     }
 }
 
-static void fwd_task(void *arg, int task, int worker)
+static int chunks(const struct tile *t) { return (t->end + CHUNK * BLOCK - 1) / (CHUNK * BLOCK) - t->from / CHUNK; }
+
+/* Meets the keys of the tile's chunk c, counted from the first that it sees. */
+static void chunk_run(const struct fwd *f, struct tile *t, int c)
+{
+    struct keys K = keys_of(f->n, t->seg, t->kv, false), V = keys_of(f->n, t->seg, t->kv, true);
+    int b0 = (t->from / CHUNK + c) * CHUNK, b1 = b0 + CHUNK;
+    if (b0 < t->from) b0 = t->from;
+    for (int r = 0; r < t->rows; r++) { t->m[r] = -(sy_real)INFINITY; t->l[r] = 0; }
+    for (int b = b0; b < b1 && b * BLOCK < t->end; b++)
+        meet(t, panels_of(f, t->seg, t->kv, b), K, V, b * BLOCK, (b + 1) * BLOCK < t->end ? (b + 1) * BLOCK : t->end, b == b0);
+}
+
+/* Writes the merged rows out. */
+static void tile_end(const struct fwd *f, const struct tile *t)
+{
+    size_t D = (size_t)t->a->head_dim, ld = (size_t)t->a->n_heads * D, T = (size_t)sy_rows(f->n->out);
+    sy_real *lse = f->n->aux;
+    for (int r = 0; r < t->rows; r++) {
+        size_t row = (size_t)(t->seg->row + t->q0 + r % t->n), h = (size_t)(t->kv * (t->a->n_heads / t->a->n_kv_heads) + r / t->n);
+        sy_real *out = f->n->out->x + row * ld + h * D;
+        bool none = t->top[r] == -(sy_real)INFINITY;
+        if (none) memset(out, 0, D * sizeof *out);
+        else t->k->scale(D, 1 / t->sum[r], t->out + (size_t)r * D, out);
+        for (size_t i = 0; i < D; i++) out[i] += 0;     /* -0 becomes 0: keys of weight zero may have settled its sign or not */
+        if (lse) lse[h * T + row] = none ? t->top[r] : t->top[r] + (sy_real)log((double)t->sum[r]);
+    }
+}
+
+static void tile_task(void *arg, int task, int worker)
 {
     const struct fwd *f = arg;
-    const struct attn *a = f->n->arg;
-    for (const sy_segment *s = a->seg;; s++) {
-        int blocks = (s->n + f->tile - 1) / f->tile, tasks = blocks * a->a.n_kv_heads;
-        if (task >= tasks) { task -= tasks; continue; }
-        tile_run(f, s, task % a->a.n_kv_heads, (blocks - 1 - task / a->a.n_kv_heads) * f->tile, worker);   /* late queries see most: first */
-        return;
+    struct tile t;
+    tile_start(f, task, worker, &t);
+    for (int c = 0; c < chunks(&t); c++) {
+        chunk_run(f, &t, c);
+        merge(&t);
     }
+    tile_end(f, &t);
+}
+
+/* Few tiles with long contexts: a task a chunk, whose (m, l, O) waits in `part`; then a task a tile merges them in the same order. */
+static void point_at_part(const struct fwd *f, int tile, int c, struct tile *t)
+{
+    sy_real *p = f->part + ((size_t)tile * (size_t)f->most + (size_t)c) * f->part_each;
+    t->m = take(&p, (size_t)t->rows);
+    t->l = take(&p, (size_t)t->rows);
+    t->o = p;
+}
+
+static void chunk_task(void *arg, int task, int worker)
+{
+    const struct fwd *f = arg;
+    struct tile t;
+    int c = task % f->most;
+    tile_start(f, task / f->most, worker, &t);
+    if (c >= chunks(&t)) return;
+    point_at_part(f, task / f->most, c, &t);
+    chunk_run(f, &t, c);
+}
+
+static void merge_task(void *arg, int task, int worker)
+{
+    const struct fwd *f = arg;
+    struct tile t;
+    tile_start(f, task, worker, &t);
+    for (int c = 0; c < chunks(&t); c++) {
+        point_at_part(f, task, c, &t);
+        merge(&t);
+    }
+    tile_end(f, &t);
 }
 
 /* Runs tasks over the pool, or here when all of them are little work. */
@@ -232,12 +287,40 @@ static void run_tasks(sy_engine *e, int tasks, uint64_t madds, void (*fn)(void *
     else sy_pool_run(e->pool, tasks, fn, arg);
 }
 
+/* Takes the scratch of a forward from the tape's arena; false without memory. */
+static bool fwd_room(struct fwd *f, int tiles)
+{
+    const struct attn *a = f->n->arg;
+    sy_tape *t = f->n->tape;
+    int rows = f->tile * (a->a.n_heads / a->a.n_kv_heads), most = 0;
+    f->at = sy_tape_alloc(t, (size_t)a->n_seg, sizeof *f->at);
+    if (!f->at) return false;
+    size_t blocks = 0, block = wide(t->eng->k, a->a.head_dim), threads = (size_t)t->eng->threads;
+    for (int i = 0; i < a->n_seg; i++) {
+        const sy_segment *s = &a->seg[i];
+        int c = (s->pos0 + s->n) / (CHUNK * BLOCK) + 1;
+        f->at[i] = blocks * block;
+        blocks += (size_t)key_blocks(a, s) * (size_t)a->a.n_kv_heads;
+        if (c > most) most = c;
+    }
+    f->pack_tasks = (int)blocks;
+    f->each = (tile_values(rows, a->a.head_dim) + 15) / 16 * 16;
+    f->part_each = ((size_t)rows * ((size_t)a->a.head_dim + 2) + 16 * 3) / 16 * 16;
+    if (most > 2 && threads > 1 && tiles < 2 * (int)threads) f->most = most;
+    size_t parts = sy_mul_size((size_t)tiles * (size_t)f->most, f->part_each), all = sy_mul_size(threads, f->each) + sy_mul_size(blocks, block) + parts;
+    f->room = sy_arena_alloc(&t->arena, sy_mul_size(all, sizeof *f->room));
+    if (!f->room) { sy_tape_fail(t, SY_ENOMEM, "attention: no memory for %zu values of scratch", all); return false; }
+    f->panels = f->room + threads * f->each;
+    f->part = f->panels + blocks * block;
+    return true;
+}
+
 static void attention_f(sy_node *n)
 {
     const struct attn *a = n->arg;
     sy_tape *t = n->tape;
     size_t T = (size_t)sy_rows(n->out), ld = (size_t)sy_cols(n->out);
-    int longest = 1, tasks = 0, covered = 0;
+    int longest = 1, covered = 0;
     for (int i = 0; i < a->n_seg; i++) {
         const sy_segment *s = &a->seg[i];
         memset(n->out->x + (size_t)covered * ld, 0, (size_t)(s->row - covered) * ld * sizeof(sy_real));    /* rows of no segment */
@@ -245,29 +328,20 @@ static void attention_f(sy_node *n)
         if (s->n > longest) longest = s->n;
     }
     memset(n->out->x + (size_t)covered * ld, 0, (T - (size_t)covered) * ld * sizeof(sy_real));
-    struct fwd f = { .n = n, .tile = longest < BLOCK ? longest : BLOCK };
-    for (int i = 0; i < a->n_seg; i++) tasks += (a->seg[i].n + f.tile - 1) / f.tile * a->a.n_kv_heads;
     if (t->record) {
         n->aux = sy_tape_alloc(t, T * (size_t)a->a.n_heads, sizeof(sy_real));
         if (!n->aux) return;
     }
+    struct fwd f = { .n = n, .tile = longest < BLOCK ? longest : BLOCK };
+    int tiles = 0;
+    for (int i = 0; i < a->n_seg; i++) tiles += (a->seg[i].n + f.tile - 1) / f.tile * a->a.n_kv_heads;
     uint64_t madds = 2 * pairs(a) * ld;
     t->madds += madds;
     sy_mark mark = sy_arena_mark(&t->arena);
-    f.each = (tile_values(f.tile * (a->a.n_heads / a->a.n_kv_heads), a->a.head_dim) + 15) / 16 * 16;
-    f.at = sy_tape_alloc(t, (size_t)a->n_seg, sizeof *f.at);
-    if (!f.at) return;
-    size_t blocks = 0, block = wide(t->eng->k, a->a.head_dim);
-    for (int i = 0; i < a->n_seg; i++) {
-        f.at[i] = blocks * block;
-        blocks += (size_t)key_blocks(a, &a->seg[i]) * (size_t)a->a.n_kv_heads;
-    }
-    size_t all = sy_mul_size((size_t)t->eng->threads, f.each) + sy_mul_size(blocks, block);
-    f.room = sy_arena_alloc(&t->arena, sy_mul_size(all, sizeof *f.room));
-    if (!f.room) { sy_tape_fail(t, SY_ENOMEM, "attention: no memory for %zu values of scratch", all); return; }
-    f.panels = f.room + (size_t)t->eng->threads * f.each;
-    run_tasks(t->eng, (int)blocks, madds, pack_task, &f);
-    run_tasks(t->eng, tasks, madds, fwd_task, &f);
+    if (!fwd_room(&f, tiles)) return;
+    run_tasks(t->eng, f.pack_tasks, madds, pack_task, &f);
+    if (f.most) run_tasks(t->eng, tiles * f.most, madds, chunk_task, &f);
+    run_tasks(t->eng, tiles, madds, f.most ? merge_task : tile_task, &f);
     sy_arena_release(&t->arena, mark);
 }
 

@@ -4,6 +4,8 @@
  *   dX += dY W                 contraction over N: the rows of W are B as they lie
  *   dW += dY^T X               contraction over rows, ascending
  * A weight without gradient buffer (frozen, quantised) still passes the gradient to its input. */
+#include <string.h>
+
 #include "tensor/ops.h"
 #include "tensor/product.h"
 
@@ -13,6 +15,15 @@ static void run(sy_node *n, const sy_gemm_job *jobs, int n_jobs)
     n->tape->madds += sy_gemm_madds(jobs, n_jobs);
     sy_status st = sy_gemm_all(n->tape->eng, jobs, n_jobs, &err);
     if (st != SY_OK) sy_tape_fail(n->tape, st, "%s: %s", n->op->name, err.text);
+}
+
+struct bias { const sy_real *bias; sy_real *y; size_t N; };
+
+static void bias_rows(void *arg, int from, int to, int worker)
+{
+    (void)worker;
+    const struct bias *b = arg;
+    for (int t = from; t < to; t++) memcpy(b->y + (size_t)t * b->N, b->bias, b->N * sizeof *b->y);
 }
 
 /* Adds the column sums of dy [T,N] to db [N], rows ascending. */
@@ -31,9 +42,7 @@ static void linear_f(sy_node *n)
     const sy_weight *w = n->w[0];
     int T = sy_rows(x), K = sy_cols(x), N = w->dim[0];
     bool acc = bias != NULL;
-    if (acc)                                         /* the bias is the first term of each chain */
-        for (int t = 0; t < T; t++)
-            for (int i = 0; i < N; i++) n->out->x[(size_t)t * N + i] = bias->x[i];
+    if (acc) sy_each(n->tape->eng, T, N, bias_rows, &(struct bias){ bias->x, n->out->x, (size_t)N });    /* the first term of each chain */
     sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
                       .panels = w->panels, .C = n->out->x, .ldc = (size_t)N };
     run(n, &j, 1);
