@@ -206,6 +206,8 @@ static sy_status save(run *r, sy_err *err)
         return sy_within(err, st, "checkpoint of step %lld", (long long)r->stepper.step);
     }
     tell(r, (sy_train_event){ .moment = SY_AT_CHECKPOINT, .path = final });
+    SY_TRY(sy_path(temp, sizeof temp, r->job->out, "config.json", err));
+    SY_TRY(sy_remove_tree(temp, err));               /* of a run that max_minutes ended and that was continued: its model in OUT is older than this */
     return prune(r, r->c->train.keep, err);
 }
 
@@ -231,15 +233,13 @@ static sy_status newest(const run *r, char *path, bool *found, sy_err *err)
     return st;
 }
 
-/* Brings weights, moments, counters and the length of the metrics back to the newest checkpoint; without one the run begins anew. */
-static sy_status restore(run *r, sy_err *err)
+/* Brings weights, moments, counters and the length of the metrics back to the newest checkpoint `dir`; without one the run begins anew. */
+static sy_status restore(run *r, const char *dir, bool found, sy_err *err)
 {
-    char dir[PATH], path[PATH];
-    bool found;
+    char path[PATH];
     sy_state_item item[STATE_ITEMS];
     state_of(r, item);
     item[STATE_METRICS].value = item[STATE_EVENTS].value = 0;
-    SY_TRY(newest(r, dir, &found, err));
     if (found) {
         sy_status st = sy__sums_check(dir, (const char *const []){ "model.safetensors", "training_state.safetensors", NULL }, err);
         SY_TRY(sy_within(err, st, "the checkpoint cannot be used (delete its folder to continue from the one before)"));
@@ -340,10 +340,11 @@ static sy_status freeze(run *r, sy_err *err)
     return SY_OK;
 }
 
-static sy_status open_model(run *r, sy_err *err)
+/* The weights come from the seed, or from the checkpoint of --from; or `later`, from one of this run, which then needs neither. */
+static sy_status open_model(run *r, bool later, sy_err *err)
 {
-    const char *from = r->c->from;
-    SY_TRY(sy_model_new(&r->model, r->job->eng, &r->c->model, SY_MODEL_TRAIN | (*from ? SY_MODEL_EMPTY : 0), (uint64_t)r->c->train.seed, err));
+    const char *from = later ? "" : r->c->from;
+    SY_TRY(sy_model_new(&r->model, r->job->eng, &r->c->model, SY_MODEL_TRAIN | (later || *from ? SY_MODEL_EMPTY : 0), (uint64_t)r->c->train.seed, err));
     if (r->model->spec.vocab_size < sy_tokenizer_vocab(r->job->tok))
         return sy_fail(err, SY_ESHAPE, "vocab_size is %d, the tokenizer has %d ids; set vocab_size=%d or more", r->model->spec.vocab_size, sy_tokenizer_vocab(r->job->tok), sy_tokenizer_vocab(r->job->tok));
     if (*from) {
@@ -364,7 +365,8 @@ static int64_t steps_of(const run *r)
 
 static sy_status open_run(run *r, sy_err *err)
 {
-    char path[PATH], dir[PATH];
+    char path[PATH], dir[PATH], last[PATH];
+    bool found = false;
     const sy_train_options *o = &r->c->train;
     SY_TRY(sy_path(path, sizeof path, r->job->out, "run.json", err));
     SY_TRY(sy_path(r->metrics, sizeof r->metrics, r->job->out, METRICS, err));
@@ -376,14 +378,15 @@ static sy_status open_run(run *r, sy_err *err)
         return sy_fail(err, SY_EEXIST, "%s already holds a run; continue it with --resume, or choose another --out", r->job->out);
     if (there) SY_TRY(same_run(r, path, err));
     SY_TRY(sy_mkdirs(dir, err));
-    SY_TRY(open_model(r, err));
+    if (there) SY_TRY(newest(r, last, &found, err));
+    SY_TRY(open_model(r, found, err));
     r->stepper = (sy_stepper){ .model = r->model, .data = r->job->data, .optim = &r->c->train.optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size,
                                .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .steps = steps_of(r) };
     sy_tape_init(&r->stepper.tape, r->job->eng, true);
     r->evaluated = -1;
     if (there) {
         SY_TRY(prune(r, 0, err));
-        return restore(r, err);
+        return restore(r, last, found, err);
     }
     SY_TRY(sy_tokenizer_save(r->job->tok, r->job->out, err));
     return write_run_json(r, path, err);             /* last: its presence says that the folder is a run */

@@ -156,6 +156,19 @@ static void test_parts(void **state)
     }
     sy_err why = { 0 }, *err = &why;
     bed b;
+    watcher w = { .at = 1 };
+    char alone[300];
+    sy_test_case("what a run started from may go once it has a checkpoint");
+    snprintf(set, sizeof set, "steps=4 from=%s", base);
+    snprintf(alone, sizeof alone, "%s", bed_path("from-alone"));
+    snprintf(out, sizeof out, "%s", bed_path("from-stopped"));
+    whole(alone, 2, set);
+    bed_open(&b, 2, set);
+    sy_expect_ok(watched(&b, out, false, &w, err));
+    sy_expect_ok(sy_remove_tree(base, err));
+    sy_expect_ok(bed_train(&b, out, true, err));
+    bed_expect_same_run(out, alone);
+    bed_close(&b);
     bed_open(&b, 2, "freeze_params=nothing.*");
     sy_expect_fail(bed_train(&b, bed_path("none-1"), false, err), SY_EARG, "--freeze 'nothing.*' matches no parameter");
     bed_close(&b);
@@ -258,6 +271,32 @@ static void test_keep(void **state)
         sy_tokenizer_close(t);
         bed_close(&b);
     }
+}
+
+/* max_minutes ends a run early with a whole model; continued, it comes to the same weights, and what stands in OUT is never older than the checkpoints. */
+static void test_minutes(void **state)
+{
+    (void)state;
+    char alone[300], out[300], found[700];
+    bed b;
+    watcher w = { .at = -1 }, two = { .at = 1 };
+    snprintf(alone, sizeof alone, "%s", bed_path("minutes-alone"));
+    snprintf(out, sizeof out, "%s", bed_path("minutes"));
+    whole(alone, 2, "");
+    sy_test_case("max_minutes");
+    bed_open(&b, 2, "max_minutes=1e-9");
+    sy_expect_ok(watched(&b, out, false, &w, err));
+    assert_true(w.ended && !w.stopped && w.step == 1);
+    sy_expect_ok(sy_checkpoint_find(out, found, sizeof found, err));
+    assert_string_equal(found, out);
+    b.c.train.max_minutes = 0;
+    sy_expect_ok(watched(&b, out, true, &two, err));
+    assert_true(two.stopped && two.step == 3);
+    sy_expect_ok(sy_checkpoint_find(out, found, sizeof found, err));
+    assert_non_null(strstr(found, "/checkpoints/step-0000000003"));
+    sy_expect_ok(bed_train(&b, out, true, err));
+    bed_close(&b);
+    bed_expect_same_file(out, alone, "model.safetensors");
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------------------------ */
@@ -409,6 +448,6 @@ int main(void)
     healthy.fsync = no_fsync;
     sy_file_calls = &healthy;
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_threads), cmocka_unit_test(test_stop), cmocka_unit_test(test_bad_steps), cmocka_unit_test(test_parts),
-                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_keep), cmocka_unit_test(test_damage), cmocka_unit_test(test_full_disk) };
+                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_keep), cmocka_unit_test(test_minutes), cmocka_unit_test(test_damage), cmocka_unit_test(test_full_disk) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
