@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/memory.h"
 
 sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err)
 {
@@ -123,6 +124,17 @@ static bool own_texts(sy_model *m)
     return true;
 }
 
+/* A model that cannot fit is refused before anything is taken. */
+static sy_status fits(const sy_spec *s, unsigned how, sy_err *err)
+{
+    double values, left = sy_memory_left(), copies = how & SY_MODEL_TRAIN ? 4 : 1;      /* weights; gradients and two moments */
+    sy_spec_size(s, s->num_experts, &values, NULL, NULL);
+    double need = values * copies * sizeof(sy_real);
+    if (need <= left) return SY_OK;
+    return sy_fail(err, SY_ENOMEM, "%.3g parameters need %.1f GB%s, %.1f GB are free; choose smaller sizes or a machine with more memory", values, need / 1e9,
+                   how & SY_MODEL_TRAIN ? " with gradients and moments" : "", left / 1e9);
+}
+
 sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err)
 {
     sy_model *m = sy_calloc(1, sizeof *m);
@@ -131,6 +143,7 @@ sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsi
     m->spec = *spec;
     m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & SY_MODEL_EMPTY) };
     sy_status st = own_texts(m) ? sy_spec_check(&m->spec, err) : sy_fail(err, SY_ENOMEM, "no memory for the model's texts");
+    if (st == SY_OK) st = fits(&m->spec, how, err);
     if (st == SY_OK) {
         m->n_sparse = sy_spec_n_sparse(&m->spec);
         st = build_all(m, seed, err);
