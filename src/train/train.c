@@ -366,20 +366,20 @@ static int64_t steps_of(const run *r)
 static sy_status open_run(run *r, sy_err *err)
 {
     char path[PATH], dir[PATH], last[PATH];
-    bool found = false;
+    bool found;
     const sy_train_options *o = &r->c->train;
     SY_TRY(sy_path(path, sizeof path, r->job->out, "run.json", err));
     SY_TRY(sy_path(r->metrics, sizeof r->metrics, r->job->out, METRICS, err));
     SY_TRY(sy_path(r->events, sizeof r->events, r->job->out, EVENTS, err));
     SY_TRY(checkpoints_dir(r, dir, err));
+    SY_TRY(newest(r, last, &found, err));
     bool there = sy_file_exists(path);
     if (r->job->resume && !there) return sy_fail(err, SY_ENOENT, "%s holds no run to resume (no run.json)", r->job->out);
-    if (!r->job->resume && (there || sy_file_exists(r->metrics) || sy_is_dir(dir)))
+    if (!r->job->resume && (there || sy_file_exists(r->metrics) || found))
         return sy_fail(err, SY_EEXIST, "%s already holds a run; continue it with --resume, or choose another --out", r->job->out);
     if (there) SY_TRY(same_run(r, path, err));
-    SY_TRY(sy_mkdirs(dir, err));
-    if (there) SY_TRY(newest(r, last, &found, err));
     SY_TRY(open_model(r, found, err));
+    SY_TRY(sy_mkdirs(dir, err));
     r->stepper = (sy_stepper){ .model = r->model, .data = r->job->data, .optim = &r->c->train.optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size,
                                .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .steps = steps_of(r) };
     sy_tape_init(&r->stepper.tape, r->job->eng, true);
