@@ -116,13 +116,13 @@ static sy_status product(sy_engine *e, const sy_real *A, const sy_real *W, sy_re
     return SY_OK;
 }
 
-static void one_set(report *r, const char *name, const sy_real *A, const sy_real *W, sy_real *C, const double *want)
+static void one_set(report *r, int threads, const char *name, const sy_real *A, const sy_real *W, sy_real *C, const double *want)
 {
     sy_engine e = { 0 };
     sy_err err = { 0 };
     double worst = 0;
     int n = 0;
-    sy_status st = sy_engine_init(&e, 0, name, &sy_builtin_methods, &err);
+    sy_status st = sy_engine_init(&e, threads, name, &sy_builtin_methods, &err);
     if (st == SY_OK) st = product(&e, A, W, C, want, &worst, &err);
     bool exact = worst < 1e-5;                       /* rounding gives 1e-6, a wrong product 1 */
     for (double until = sy_now() + 0.25; st == SY_OK && sy_now() < until; n++) st = product(&e, A, W, C, want, &(double){ 0 }, &err);
@@ -146,7 +146,7 @@ static sy_status self_test(sy_cli *cli, report *r, sy_err *err)
     char sets[200] = "";
     for (int i = 0; sy_kernels_at(i); i++) snprintf(sets + strlen(sets), sizeof sets - strlen(sets), "%s%s", i ? ", " : "", sy_kernels_at(i)->name);
     note(r, true, "kernels", "%s run here; %s is used (SY_KERNELS chooses another)", sets, best->name);
-    for (int i = 0; sy_kernels_at(i); i++) one_set(r, sy_kernels_at(i)->name, A, W, C, want);
+    for (int i = 0; sy_kernels_at(i); i++) one_set(r, cli->threads, sy_kernels_at(i)->name, A, W, C, want);
     return SY_OK;
 }
 

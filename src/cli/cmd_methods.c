@@ -21,7 +21,8 @@ static sy_status kind_of(const char *word, sy_kind *kind, sy_err *err)
         if (!strncmp(names[k], word, n) && (!word[n] || !strcmp(word + n, "s"))) { *kind = (sy_kind)k; return SY_OK; }
     }
     const char *near = sy_nearest(word, names);
-    return sy_fail(err, SY_EARG, "no kind is called '%.60s'; did you mean '%s'?", word, near ? near : names[0]);
+    if (near) return sy_fail(err, SY_EARG, "no kind is called '%.60s'; did you mean '%s'?", word, near);
+    return sy_fail(err, SY_EARG, "no kind is called '%.60s' (switchyard methods lists them)", word);
 }
 
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)

@@ -1,6 +1,7 @@
 /* cli/cmd_train.c - switchyard train: settings from recipe, file and flags; then the run. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/open.h"
 #include "cli/portrait.h"
@@ -11,7 +12,7 @@
 typedef struct args {
     const char *config, *recipe, *out, *from, *router, *expert, *tokenizer, *data_dir, *train, *freeze;
     sy_list     data, eval_data, set, balance, edit;
-    bool        resume;
+    bool        resume, no_report_data;
     const char *steps, *seed;
 } args;
 
@@ -31,6 +32,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, steps, "steps", 0, SY_FLAG_TEXT, "N", "optimiser steps"),
     SY_FLAG(args, seed, "seed", 0, SY_FLAG_TEXT, "N", "weights, data order and noise follow from it"),
     SY_FLAG(args, resume, "resume", 0, SY_FLAG_ON, NULL, "continue the run in --out, exactly"),
+    SY_FLAG(args, no_report_data, "no-report-data", 0, SY_FLAG_ON, NULL, "leave out routing.json and samples.jsonl, which are made after the last step"),
     SY_FLAG(args, from, "from", 0, SY_FLAG_TEXT, "DIR", "start from the weights of this model"),
     SY_FLAG(args, train, "train", 0, SY_FLAG_TEXT, "PATTERN", "only parameters whose name matches are trained"),
     SY_FLAG(args, freeze, "freeze", 0, SY_FLAG_TEXT, "PATTERN", "parameters whose name matches are not trained"),
@@ -119,10 +121,22 @@ static sy_status spec_from(sy_cli *cli, sy_config *c, sy_err *err)
     return SY_OK;
 }
 
+/* Weights, gradients and two moments must fit into the machine: the system hands out more memory than it has, and kills who uses it. */
+static sy_status fits(const sy_spec *s, sy_err *err)
+{
+    double total, gib = 1 << 30, have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    sy_spec_size(s, s->num_experts, &total, NULL, NULL);
+    double need = total * 4 * sizeof(sy_real);
+    if (need <= have) return SY_OK;
+    return sy_fail(err, SY_ENOMEM, "these sizes give %.4g M parameters; training them takes %.4g GiB (weights, gradients, two moments), this machine has %.4g GiB: make hidden_size, layers, vocabulary or experts smaller",
+                   total / 1e6, need / gib, have / gib);
+}
+
 typedef struct screen {
     sy_cli             *cli;
     sy_progress         bar;
     const sy_train_job *job;
+    bool                no_report_data;
     sy_status           left;           /* of what is written after the last step, with its sentence */
     sy_err              why;
 } screen;
@@ -163,7 +177,7 @@ static void on_event(void *arg, const sy_train_event *e)
         if (e->stopped) sy_log_info(&s->cli->log, "stopped at step %lld of %lld; continue with --resume", (long long)e->step, (long long)e->steps);
         else sy_log_info(&s->cli->log, "%lld steps in %.0f s, %.0f tokens/s; the model is in %s", (long long)e->step, e->seconds, (double)e->tokens / e->seconds, e->path);
         if (e->eval && !s->cli->json) sy_print_eval(stdout, e->eval);
-        if (!e->stopped) s->left = sy_portrait(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, s->job->config->train.eval_rows, &s->why);
+        if (!e->stopped && !s->no_report_data) s->left = sy_portrait(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, s->job->config->train.eval_rows, &s->why);
         break;
     }
 }
@@ -192,10 +206,15 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     } else SY_TRY(sy_open_tokenizer(cli, &c, &tok, err));
     sy_status st = SY_OK;
     if (!c.model.vocab_size) c.model.vocab_size = sy_tokenizer_vocab(tok);
-    if (c.data.seq_len > c.model.max_position_embeddings)
+    sy_spec spec = c.model;                          /* what cannot be built is refused before any text is read; the run fills the rest in itself */
+    st = sy_spec_check(&spec, err);
+    if (st == SY_OK) st = fits(&spec, err);
+    if (st == SY_OK && (arg->router || arg->expert || arg->balance.n || arg->edit.n) && !sy_spec_n_sparse(&spec))
+        st = sy_fail(err, SY_EARG, "--router, --expert, --balance and --edit belong to sparse layers, and layers is '%s'; set layers=sparse", spec.layers);
+    if (st == SY_OK && c.data.seq_len > c.model.max_position_embeddings)
         st = sy_fail(err, SY_EARG, "seq_len %d exceeds max_position_embeddings %d", c.data.seq_len, c.model.max_position_embeddings);
     if (st == SY_OK) st = sy_open_data(cli, &c, tok, cache, &data, err);
-    screen s = { .cli = cli };
+    screen s = { .cli = cli, .no_report_data = arg->no_report_data };
     sy_train_job job = { .eng = &cli->eng, .config = &c, .data = data, .tok = tok, .out = arg->out, .resume = arg->resume, .stop = cli->stop, .on = on_event, .arg = &s };
     s.job = &job;
     if (st == SY_OK) st = sy_train(&job, err);
