@@ -12,6 +12,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "train/sums.h"
 #include "train/tensorboard.h"
 
@@ -310,8 +311,11 @@ static sy_status same_run(const run *r, const char *path, sy_err *err)
     if (st == SY_OK) {
         json_t *d = json_object_get(root, "derived");
         const char *data = json_string_value(json_object_get(d, "data_id")), *tok = json_string_value(json_object_get(d, "tokenizer_id"));
+        const char *kernels = json_string_value(json_object_get(d, "kernels")), *here = r->job->eng->k->name;
         if (!data || strcmp(data, sy_data_id(r->job->data))) st = sy_fail(err, SY_EARG, "the text of the run in %s has changed since; restore it, or start a new run with another --out", r->job->out);
         else if (!tok || strcmp(tok, sy_tokenizer_id(r->job->tok))) st = sy_fail(err, SY_EARG, "the tokenizer of the run in %s has changed since; restore it, or start a new run", r->job->out);
+        else if (kernels && strcmp(kernels, here))
+            sy_log_warn(r->job->eng->log, "the run in %s began with the kernels %s and goes on with %s: its last digits will differ from those of a run on one machine", r->job->out, kernels, here);
     }
     json_decref(root);
     sy_arena_free(&a);

@@ -1,3 +1,4 @@
+/* tsan */
 /* tests/train/test_step.c - one training step. Oracles: the whole batch as one micro-batch against any split of it, a slow sum over
  * tokens, and invariants of what a skipped step must leave alone. */
 #include "testing.h"
@@ -231,6 +232,7 @@ static void test_skip(void **state)
         sy_expect_same("weights", after, before, n * sizeof *after);
         sy_expect_same("moments", down->m, first, down->n * sizeof *first);
         sy_expect_same("counts of the step before", blk->counts.prev, prev, sizeof prev);
+        for (int e = 0; e < 4; e++) assert_true(blk->counts.full[e] == 0 && blk->counts.seen[e] == 0);    /* those of the skipped step are taken back */
         ((sy_real *)down->w.data)[5] = keep;
         sy_real was[4];
         memcpy(was, bias->w.data, sizeof was);
