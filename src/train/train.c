@@ -19,6 +19,7 @@
 enum { PATH = 1024, BAD_STEPS = 3 };
 #define METRICS "metrics.jsonl"
 #define EVENTS  "events.out.tfevents.switchyard"
+#define UNFINISHED "unfinished_step.json"
 
 typedef struct run {
     const sy_train_job *job;
@@ -32,6 +33,8 @@ typedef struct run {
     int64_t             last_tokens;
     char                metrics[PATH], events[PATH];
     sy_buf              line, event;
+    bool                unfinished;                  /* resumed behind a step whose evaluation was stopped: */
+    sy_step_result      result;                      /* ... what that step gave */
 } run;
 
 static void tell(run *r, sy_train_event e)
@@ -105,6 +108,46 @@ static void events_of(run *r, const sy_step_result *s, bool with_eval, double pe
     }
 }
 
+/* What a step gave, as members of an object that the caller opened. */
+static void step_json(sy_json *j, const run *r, const sy_step_result *s, double per_s)
+{
+    sy_json_key(j, "step"), sy_json_int(j, r->stepper.step);
+    sy_json_key(j, "tokens"), sy_json_int(j, r->tokens);
+    sy_json_key(j, "loss"), sy_json_real(j, s->loss);
+    sy_json_key(j, "lr"), sy_json_real(j, s->lr);
+    sy_json_key(j, "grad_norm"), sy_json_real(j, s->grad_norm);
+    sy_json_key(j, "tokens_per_s"), sy_json_real(j, per_s);
+    if (s->skipped) {
+        sy_json_key(j, "skipped"), sy_json_bool(j, true);
+        sy_json_key(j, "broken"), sy_json_text(j, s->broken ? s->broken->name : "loss");
+    }
+    sy_json_key(j, "aux");
+    sy_json_begin(j, '{');
+    for (int i = 0; i < s->n_aux; i++) sy_json_key(j, s->aux[i].name), sy_json_real(j, s->aux[i].value);
+    sy_json_end(j, '}');
+}
+
+/* The way back; a null is a number that was not finite. */
+static sy_status step_of(json_t *o, const char *path, const run *r, sy_step_result *s, sy_err *err)
+{
+    const char *broken = NULL, *name;
+    json_t *v;
+    *s = (sy_step_result){ .loss = NAN, .lr = NAN, .grad_norm = NAN };
+    SY_TRY(sy_json_get_real(o, path, "loss", false, -INFINITY, INFINITY, &s->loss, err));
+    SY_TRY(sy_json_get_real(o, path, "lr", false, -INFINITY, INFINITY, &s->lr, err));
+    SY_TRY(sy_json_get_real(o, path, "grad_norm", false, -INFINITY, INFINITY, &s->grad_norm, err));
+    SY_TRY(sy_json_get_bool(o, path, "skipped", false, &s->skipped, err));
+    SY_TRY(sy_json_get_text(o, path, "broken", false, &broken, err));
+    if (broken) s->broken = sy_params_find(&r->model->params, broken);
+    json_object_foreach(json_object_get(o, "aux"), name, v) {
+        if (s->n_aux == (int)SY_COUNT(s->aux)) return sy_fail(err, SY_EFORMAT, "%s has more than %d auxiliary losses", path, s->n_aux);
+        sy_aux *a = &s->aux[s->n_aux++];
+        snprintf(a->name, sizeof a->name, "%s", name);
+        a->value = json_is_number(v) ? json_number_value(v) : NAN;
+    }
+    return SY_OK;
+}
+
 /* One line of metrics, appended in one write to each file. */
 static sy_status write_metrics(run *r, const sy_step_result *s, bool with_eval, double per_s, sy_err *err)
 {
@@ -113,20 +156,7 @@ static sy_status write_metrics(run *r, const sy_step_result *s, bool with_eval, 
     sy_buf_clear(&r->event);
     sy_json_open(&j, &r->line, 0);
     sy_json_begin(&j, '{');
-    sy_json_key(&j, "step"), sy_json_int(&j, r->stepper.step);
-    sy_json_key(&j, "tokens"), sy_json_int(&j, r->tokens);
-    sy_json_key(&j, "loss"), sy_json_real(&j, s->loss);
-    sy_json_key(&j, "lr"), sy_json_real(&j, s->lr);
-    sy_json_key(&j, "grad_norm"), sy_json_real(&j, s->grad_norm);
-    sy_json_key(&j, "tokens_per_s"), sy_json_real(&j, per_s);
-    if (s->skipped) {
-        sy_json_key(&j, "skipped"), sy_json_bool(&j, true);
-        sy_json_key(&j, "broken"), sy_json_text(&j, s->broken ? s->broken->name : "loss");
-    }
-    sy_json_key(&j, "aux");
-    sy_json_begin(&j, '{');
-    for (int i = 0; i < s->n_aux; i++) sy_json_key(&j, s->aux[i].name), sy_json_real(&j, s->aux[i].value);
-    sy_json_end(&j, '}');
+    step_json(&j, r, s, per_s);
     if (with_eval) {
         eval_json(&j, &r->eval);
         if (r->eval.stats) routing_json(&j, r);
@@ -175,7 +205,22 @@ static sy_status prune(const run *r, int keep, sy_err *err)
     return st;
 }
 
-static sy_status fill(run *r, const char *dir, sy_err *err)
+/* A step whose evaluation was stopped has no line of metrics yet: what it gave goes into the checkpoint. */
+static sy_status write_unfinished(run *r, const char *dir, const sy_step_result *s, sy_err *err)
+{
+    char path[PATH];
+    sy_json j;
+    sy_buf_clear(&r->line);
+    sy_json_open(&j, &r->line, 0);
+    sy_json_begin(&j, '{');
+    step_json(&j, r, s, 0);
+    sy_json_end(&j, '}');
+    if (r->line.failed) return sy_fail(err, SY_ENOMEM, "no memory for %s", UNFINISHED);
+    SY_TRY(sy_path(path, sizeof path, dir, UNFINISHED, err));
+    return sy_file_write(path, r->line.data, r->line.n, err);
+}
+
+static sy_status fill(run *r, const char *dir, const sy_step_result *unfinished, sy_err *err)
 {
     char path[PATH];
     sy_state_item item[STATE_ITEMS];
@@ -188,11 +233,12 @@ static sy_status fill(run *r, const char *dir, sy_err *err)
     SY_TRY(sy_state_save(r->model, path, item, STATE_ITEMS, err));
     if (item[STATE_METRICS].value > 0) SY_TRY(sy_file_sync(r->metrics, err));      /* the state counts on their bytes */
     if (item[STATE_EVENTS].value > 0) SY_TRY(sy_file_sync(r->events, err));
+    if (unfinished) SY_TRY(write_unfinished(r, dir, unfinished, err));
     return sy__sums_write(dir, err);
 }
 
 /* Writes a folder beside the checkpoints and gives it its name when it is whole: the last good one stands at any moment. */
-static sy_status save(run *r, sy_err *err)
+static sy_status save(run *r, const sy_step_result *unfinished, sy_err *err)
 {
     char dir[PATH], temp[PATH], name[64], final[PATH];
     SY_TRY(checkpoints_dir(r, dir, err));
@@ -200,7 +246,7 @@ static sy_status save(run *r, sy_err *err)
     SY_TRY(sy_path(temp, sizeof temp, dir, name, err));
     SY_TRY(sy_path(final, sizeof final, dir, name + 5, err));
     if (sy_is_dir(final)) return SY_OK;              /* this very step was saved before */
-    sy_status st = fill(r, temp, err);
+    sy_status st = fill(r, temp, unfinished, err);
     if (st == SY_OK) st = sy_dir_publish(temp, final, err);
     if (st != SY_OK) {
         sy_remove_tree(temp, NULL);
@@ -234,6 +280,16 @@ static sy_status newest(const run *r, char *path, bool *found, sy_err *err)
     return st;
 }
 
+static sy_status read_unfinished(run *r, const char *path, sy_err *err)
+{
+    json_t *root;
+    SY_TRY(sy_json_read(&root, path, 1 << 20, err));
+    sy_status st = step_of(root, path, r, &r->result, err);
+    json_decref(root);
+    r->unfinished = st == SY_OK;
+    return st;
+}
+
 /* Brings weights, moments, counters and the length of the metrics back to the newest checkpoint `dir`; without one the run begins anew. */
 static sy_status restore(run *r, const char *dir, bool found, sy_err *err)
 {
@@ -254,6 +310,8 @@ static sy_status restore(run *r, const char *dir, bool found, sy_err *err)
         r->stepper.row = item[STATE_ROW].value;
         r->tokens = item[STATE_TOKENS].value;
         r->bad = item[STATE_BAD].value;
+        SY_TRY(sy_path(path, sizeof path, dir, UNFINISHED, err));
+        if (sy_file_exists(path)) SY_TRY(read_unfinished(r, path, err));
     }
     if (sy_file_exists(r->metrics) || item[STATE_METRICS].value > 0) SY_TRY(sy_file_cut(r->metrics, item[STATE_METRICS].value < 0 ? 0 : item[STATE_METRICS].value, err));
     if (sy_file_exists(r->events) || item[STATE_EVENTS].value > 0) SY_TRY(sy_file_cut(r->events, item[STATE_EVENTS].value < 0 ? 0 : item[STATE_EVENTS].value, err));
@@ -410,16 +468,39 @@ static bool has_eval(const run *r)
     return false;
 }
 
-static sy_status evaluate(run *r, bool (*stop)(void *arg), sy_err *err)
+static sy_status evaluate(run *r, sy_err *err)
 {
     sy_arena_reset(&r->eval_arena);
-    SY_TRY(sy_evaluate(r->model, r->job->data, r->c->train.eval_rows, &(sy_eval_hooks){ .stop = stop, .arg = r }, &r->eval, &r->eval_arena, err));
+    SY_TRY(sy_evaluate(r->model, r->job->data, r->c->train.eval_rows, &(sy_eval_hooks){ .stop = stopping, .arg = r }, &r->eval, &r->eval_arena, err));
     r->evaluated = r->stepper.step;
     tell(r, (sy_train_event){ .moment = SY_AT_EVAL, .eval = &r->eval });
     return SY_OK;
 }
 
-/* One step with all that belongs to it. *done: the run ends. */
+/* What follows a step: evaluation, metrics, checkpoint. *done: the run ends. */
+static sy_status conclude(run *r, const sy_step_result *s, bool eval, bool line, bool last, double per_s, bool *done, sy_err *err)
+{
+    const sy_train_options *o = &r->c->train;
+    int64_t step = r->stepper.step;
+    if (eval) {
+        sy_status st = evaluate(r, err);
+        if (st == SY_ESTOP) {                        /* the step is saved; once the run is resumed it is evaluated first of all */
+            *done = true;
+            return save(r, s, err);
+        }
+        SY_TRY(st);
+        r->last_time = sy_now();
+    }
+    if (line) SY_TRY(write_metrics(r, s, eval, per_s, err));
+    if (r->bad >= BAD_STEPS) {                       /* more: a run that was resumed behind the third */
+        SY_TRY(save(r, NULL, err));
+        return sy_fail(err, SY_ENUM, "step %lld: the %s is not finite for the third time in a row; the state before is saved: lower lr or raise warmup_steps and start again --from it",
+                       (long long)step, s->broken ? s->broken->name : "loss");
+    }
+    *done = last || stopping(r);
+    return *done || (o->checkpoint_every && step % o->checkpoint_every == 0) ? save(r, NULL, err) : SY_OK;
+}
+
 static sy_status one(run *r, bool *done, sy_err *err)
 {
     const sy_train_options *o = &r->c->train;
@@ -432,29 +513,18 @@ static sy_status one(run *r, bool *done, sy_err *err)
     bool eval = has_eval(r) && (last || (o->eval_every && step % o->eval_every == 0)), line = last || eval || s.skipped || step == 1 || step % o->log_every == 0;
     double per_s = line ? rate(r) : 0;               /* before the evaluation, whose time is not the step's */
     tell(r, (sy_train_event){ .moment = s.skipped ? SY_AT_SKIP : SY_AT_STEP, .result = &s, .tokens_per_s = per_s });
-    if (eval) {                                      /* to its end, whatever is asked: without it the step could not be saved */
-        SY_TRY(evaluate(r, NULL, err));
-        r->last_time = sy_now();
-    }
-    if (line) SY_TRY(write_metrics(r, &s, eval, per_s, err));
-    if (r->bad >= BAD_STEPS) {                       /* more: a run that was resumed behind the third */
-        SY_TRY(save(r, err));
-        return sy_fail(err, SY_ENUM, "step %lld: the %s is not finite for the third time in a row; the state before is saved: lower lr or raise warmup_steps and start again --from it",
-                       (long long)step, s.broken ? s.broken->name : "loss");
-    }
-    *done = last || stopping(r);
-    if (*done || (o->checkpoint_every && step % o->checkpoint_every == 0)) SY_TRY(save(r, err));
-    return SY_OK;
+    return conclude(r, &s, eval, line, last, per_s, done, err);
 }
 
 static sy_status loop(run *r, sy_err *err)
 {
     bool done = r->stepper.step >= r->stepper.steps;
     tell(r, (sy_train_event){ .moment = SY_AT_START });
+    if (r->unfinished) SY_TRY(conclude(r, &r->result, true, true, done, 0, &done, err));
     while (!done) SY_TRY(one(r, &done, err));
     bool whole = r->stepper.step >= r->stepper.steps || (r->c->train.max_minutes > 0 && !stopping(r));
     if (whole && has_eval(r) && r->evaluated != r->stepper.step) {     /* resumed behind the last step */
-        sy_status st = evaluate(r, stopping, err);
+        sy_status st = evaluate(r, err);
         if (st == SY_ESTOP) whole = false;
         else SY_TRY(st);
     }

@@ -3,7 +3,7 @@
  * OUT/run.json             the resolved config, and what follows from it
  * OUT/metrics.jsonl        a line every log_every steps and at each evaluation
  * OUT/events.out.tfevents.switchyard   the same for TensorBoard
- * OUT/checkpoints/step-N/  config.json, model.safetensors, tokenizer.json, training_state.safetensors, ...; the last `keep` of them
+ * OUT/checkpoints/step-N/  config.json, model.safetensors, tokenizer.json, training_state.safetensors, ..., SHA256SUMS; the last `keep` of them
  * OUT/config.json, model.safetensors, ...   the finished model, once all steps are done
  * A run that was killed at any moment and resumed writes the same bytes as one that was left alone, times apart. */
 #ifndef SY_TRAIN_RUN_H
@@ -43,7 +43,8 @@ typedef struct sy_train_job {
 } sy_train_job;
 
 /* Runs or continues. Without `resume` a folder that holds another run is refused (SY_EEXIST). SY_ENUM: three steps in a row were not
- * finite; the state is saved. A stop saves, reports stopped at END and is SY_OK. */
+ * finite; the state is saved. A stop, in a step or in an evaluation, saves, reports stopped at END
+ * and is SY_OK. */
 sy_status sy_train(const sy_train_job *job, sy_err *err);
 
 #endif

@@ -62,7 +62,7 @@ static void test_stop(void **state)
 {
     (void)state;
     static const char *const cases[] = { "checkpoint_every=4", "router=auxfree:top_k=2,bias_update=0.01 balance=switch:scope=step,mode=prev keep=1",
-                                         "eval_every=1 log_every=1 router=topk:top_k=1,router_jitter_noise=0.2" };
+                                         "eval_every=1 log_every=1 router=topk:top_k=1,router_jitter_noise=0.2 balance='switch zloss'" };
     uint64_t g = sy_test_seed();
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         char alone[300], out[300];
@@ -78,7 +78,8 @@ static void test_stop(void **state)
             bed_open(&b, 1 + k % 3, cases[i]);
             sy_expect_ok(watched(&b, out, k > 0, &w, err));
             assert_true(w.ended);
-            assert_int_equal(w.stopped, w.step < 12);
+            assert_true(w.stopped || w.step == 12);  /* stopped behind step 12: inside its evaluation */
+            if (i == 2 && w.stopped) assert_true(sy_file_exists(bed_path("stopped-2/checkpoints/step-%010lld/unfinished_step.json", (long long)w.step)));
             ended = !w.stopped;
             bed_close(&b);
         }
