@@ -57,6 +57,31 @@ static void help(void **state)
     expect_said("topk");
 }
 
+/* The page of methods: every method and preset with its options, what options bring, and the engine's own sentence for a refused pair. */
+static void page(void **state)
+{
+    (void)state;
+    char part[200];
+    assert_int_equal(run("$SY methods --markdown"), 0);
+    for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
+        snprintf(part, sizeof part, "### %s %s\n", sy_kind_word((*m)->kind), (*m)->name);
+        expect_said(part);
+        for (const sy_opt *o = (*m)->opts; o && o->type != SY_OPT_END; o++) {
+            if (o->type == SY_OPT_GROUP) continue;
+            snprintf(part, sizeof part, "\n| `%s` |", o->name);
+            expect_said(part);
+        }
+    }
+    for (const sy_preset *p = sy_builtin_methods.presets; p->name; p++) {
+        snprintf(part, sizeof part, "| `%s` | `%s:%s` |", p->name, p->method, p->values);
+        expect_said(part);
+    }
+    expect_said("- `capacity_factor`: couples tokens");
+    expect_said("| `--expert null` | expert null runs nothing");
+    assert_int_equal(run("$SY train --recipe lm-tiny --data docs/design.md --expert null --out %s/refused", sy_test_dir()), 1);
+    expect_said("expert null runs nothing");
+}
+
 /* The page is roff without a complaint, where a formatter is there, and names what the tables hold. */
 static void manual(void **state)
 {
@@ -104,7 +129,7 @@ static void completion(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(help), cmocka_unit_test(manual), cmocka_unit_test(completion) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(help), cmocka_unit_test(page), cmocka_unit_test(manual), cmocka_unit_test(completion) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sy_buf_free(&said);
     return failed;
