@@ -233,7 +233,8 @@ static void quote(sy_json *j, const char *s, size_t n)
     sy_buf_put(j->b, "\"", 1);
     for (size_t i = 0; i < n; ) {
         unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\') { char e[2] = { '\\', (char)c }; sy_buf_put(j->b, e, 2); i++; }
+        if (!c) { sy_buf_text(j->b, "\xef\xbf\xbd"); i++; }          /* our reader, like many, takes no NUL */
+        else if (c == '"' || c == '\\') { char e[2] = { '\\', (char)c }; sy_buf_put(j->b, e, 2); i++; }
         else if (c == '\n') { sy_buf_put(j->b, "\\n", 2); i++; }
         else if (c == '\t') { sy_buf_put(j->b, "\\t", 2); i++; }
         else if (c == '\r') { sy_buf_put(j->b, "\\r", 2); i++; }

@@ -22,7 +22,7 @@ sy_status sy_json_get_text(const json_t *o, const char *file, const char *key, b
 /* SY_EARG for the first key that is not among the names (ended by NULL), with the nearest of them; SY_EFORMAT for what is no object. */
 sy_status sy_json_known(const json_t *o, const char *file, const char *const *names, sy_err *err);
 
-/* A writer on a buffer. Commas and quotes are its work; NaN and infinities become null; bytes that are not UTF-8 become U+FFFD. */
+/* A writer on a buffer. Commas and quotes are its work; NaN and infinities become null; bytes that are not UTF-8 and NULs become U+FFFD. */
 typedef struct sy_json {
     sy_buf *b;
     int     depth, indent;              /* indent 0: one line */

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/utf8.h"
 
 typedef struct count {                  /* of one sparse layer */
     int64_t *by_token;                  /* [E][V] */
@@ -36,12 +37,22 @@ static bool stopping(void *arg)
     return g->o->stop && g->o->stop(g->o->arg);
 }
 
+/* A token's text; bytes that are no text of their own (a part of a character, NUL) are written <0xE2>. */
 static void token_text(sy_json *j, const sy_tokenizer *tok, int id)
 {
-    size_t n;
+    static const char hex[] = "0123456789ABCDEF";
+    size_t n, k = 0;
     const char *special = sy_tokenizer_special(tok, id), *p = sy_tokenizer_piece(tok, id, &n);
+    char text[400];
+    for (size_t i = 0; i < n && k + 6 < sizeof text && !special; ) {
+        uint32_t cp;
+        int len = sy_utf8_next(p + i, n - i, &cp);
+        unsigned char c = (unsigned char)p[i];
+        if (len > 0 && cp) { memcpy(text + k, p + i, (size_t)len); k += (size_t)len; i += (size_t)len; }
+        else { memcpy(text + k, (char[]){ '<', '0', 'x', hex[c >> 4], hex[c & 15], '>' }, 6); k += 6; i++; }
+    }
     if (special) sy_json_text(j, special);
-    else sy_json_bytes(j, p, n);
+    else sy_json_bytes(j, text, k);
 }
 
 static void ints(sy_json *j, const int64_t *v, int n)

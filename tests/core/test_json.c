@@ -234,7 +234,7 @@ static void every_byte_is_escaped(void **s)          /* one and two bytes of any
         for (size_t k = 0; k < 4; ) {                /* what Python's errors='replace' leaves */
             uint32_t cp;
             int len = sy_utf8_next(text + k, 4 - k, &cp);
-            n += (size_t)sy_utf8_put(cp, want + n);
+            n += (size_t)sy_utf8_put(cp ? cp : 0xfffd, want + n);       /* a NUL is read by few */
             k += (size_t)(len > 0 ? len : -len);
         }
         sy_buf b = { 0 };
@@ -242,7 +242,7 @@ static void every_byte_is_escaped(void **s)          /* one and two bytes of any
         sy_json_open(&j, &b, 0);
         sy_json_bytes(&j, text, 4);
         json_error_t e;
-        json_t *v = json_loadb(b.data, b.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+        json_t *v = json_loadb(b.data, b.n, JSON_DECODE_ANY, &e);
         if (!v) fail_msg("%s: %s", b.data, e.text);
         if (json_string_length(v) != n || memcmp(json_string_value(v), want, n)) fail_msg("bytes %04x came back otherwise", (unsigned)i);
         json_decref(v);

@@ -19,6 +19,7 @@ static const struct { const char *what, *settings; } models[] = {
     { "topk, GQA, qk-norm, window, shared", "layers=sparse,router='topk:top_k=3,norm_topk_prob=true',num_experts=8,moe_intermediate_size=20,num_key_value_heads=2,"
                                             "qk_norm=true,sliding_window=100,shared_expert_intermediate_size=28,shared_expert_gate=true" },
     { "auxfree", "layers='dense,sparse',router='auxfree:top_k=2',num_experts=8,moe_intermediate_size=24,shared_expert_intermediate_size=24,routed_scaling_factor=1.5" },
+    { "long sums", "layers='dense,sparse',intermediate_size=1500,router='topk:top_k=2',num_experts=4,moe_intermediate_size=1300" },
     { "zero experts", "layers=sparse,router='topk:top_k=2',num_experts=4,zero_experts=2,zero_expert=identity,moe_intermediate_size=24" },
 };
 
