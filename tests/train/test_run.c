@@ -470,6 +470,7 @@ static void test_full_disk(void **state)
 
 int main(void)
 {
+    if (sy_is_dir("/dev/shm")) setenv("TMPDIR", "/dev/shm", 0);
     healthy = *sy_file_calls;
     healthy.fsync = no_fsync;
     sy_file_calls = &healthy;
