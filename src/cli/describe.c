@@ -238,6 +238,29 @@ static void markdown_method(FILE *to, const sy_methods *m, const sy_method *x, s
     markdown_declares(to, m, x, a);
 }
 
+static void markdown_presets(FILE *to, const sy_methods *m, sy_kind kind, sy_arena *a)
+{
+    bool first = true;
+    for (const sy_preset *p = m->presets; p && p->name; p++) {
+        const sy_method *x;
+        void *s = NULL;
+        if (p->kind != kind) continue;
+        if (first) fprintf(to, "\n### Presets of kind %s\n\n| preset | is | declares | paper |\n|---|---|---|---|\n", sy_kind_word(kind));
+        first = false;
+        fprintf(to, "| `%s` | `%s:%s` | ", p->name, p->method, p->values);
+        unsigned flags = sy_method_make(m, kind, p->name, a, &x, &s, NULL) == SY_OK ? declared(x, s) : 0;
+        const char *comma = "";
+        for (size_t i = 0; i < SY_COUNT(flag_text); i++) {
+            if (!(flags & flag_text[i].flag)) continue;
+            fprintf(to, "%s%.*s", comma, (int)strcspn(flag_text[i].text, ":"), flag_text[i].text);
+            comma = ", ";
+        }
+        fprintf(to, " | ");
+        paper(to, p->paper);
+        fprintf(to, " |\n");
+    }
+}
+
 void sy_describe_markdown(FILE *to, const sy_methods *m)
 {
     sy_arena a = { 0 };
@@ -253,15 +276,7 @@ void sy_describe_markdown(FILE *to, const sy_methods *m)
             first = false;
             markdown_method(to, m, *l, &a);
         }
-        first = true;
-        for (const sy_preset *p = m->presets; p && p->name; p++) {
-            if ((int)p->kind != k) continue;
-            if (first) fprintf(to, "\n### Presets of kind %s\n\n| preset | is | paper |\n|---|---|---|\n", sy_kind_word((sy_kind)k));
-            first = false;
-            fprintf(to, "| `%s` | `%s:%s` | ", p->name, p->method, p->values);
-            paper(to, p->paper);
-            fprintf(to, " |\n");
-        }
+        markdown_presets(to, m, (sy_kind)k, &a);
     }
     markdown_refusals(to, m, &a);
     sy_arena_free(&a);
