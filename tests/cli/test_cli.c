@@ -228,10 +228,21 @@ static void test_chat(void **state)
     assert_int_equal(shell("echo hi | $B chat run -q > /dev/full"), 1);
 }
 
+/* SIGINT ends an answer that would take minutes, and the next message is answered. */
+static void test_interrupt(void **state)
+{
+    (void)state;
+    assert_int_equal(shell("$B train --data text.txt --out slow --steps 1 -q --no-report-data " SMALL " --set max_position_embeddings=200000"), 0);
+    assert_int_equal(shell("mkfifo lines && ($B chat slow --json -q --set max_new_tokens=190000 --set ignore_eos=true < lines > answers 2> errors & p=$!; exec 3> lines; "
+                           "echo one >&3; sleep 1; kill -INT $p; printf '/set max_new_tokens=2\n/reset\ntwo\n' >&3; exec 3>&-; wait $p) && cat answers"), 0);
+    const char *first = strstr(text(), "\"ended\":\"stopped\""), *second = strstr(text(), "\"tokens\":2,");
+    if (!first || !second || first > second) fail_msg("the answers are:\n%.2000s", text());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_chat), cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
