@@ -7,6 +7,7 @@
 
 #include "core/alloc.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/utf8.h"
 #include "infer/generate.h"
 #include "methods.h"
@@ -141,6 +142,46 @@ static void test_endings(void **state)
     }
 }
 
+/* A tokenizer of bytes and four tokens of several: "ab" (256), "cd" (257), "x" with the first byte of a euro sign (258), its two others (259). */
+static sy_tokenizer *pieces(void)
+{
+    static const unsigned char two[4][2] = { { 'a', 'b' }, { 'c', 'd' }, { 'x', 0xe2 }, { 0x82, 0xac } };
+    sy_tokenizer *t;
+    sy_buf b = { 0 };
+    sy_json j;
+    char spelled[256][5] = { { 0 } };                /* GPT-2's spelling of a byte */
+    for (int c = 0, other = 256; c < 256; c++) sy_utf8_put((uint32_t)((c > 32 && c < 127) || (c > 160 && c != 173) ? c : other++), spelled[c]);
+    sy_json_open(&j, &b, 0);
+    sy_json_begin(&j, '{');
+    sy_json_key(&j, "version"), sy_json_text(&j, "1.0");
+    sy_json_key(&j, "added_tokens"), sy_json_begin(&j, '['), sy_json_end(&j, ']');
+    static const char *const part[] = { "pre_tokenizer", "decoder" };
+    for (int i = 0; i < 2; i++) {
+        sy_json_key(&j, part[i]), sy_json_begin(&j, '{');
+        sy_json_key(&j, "type"), sy_json_text(&j, "ByteLevel");
+        sy_json_key(&j, "add_prefix_space"), sy_json_bool(&j, false);
+        sy_json_key(&j, "trim_offsets"), sy_json_bool(&j, true);
+        sy_json_key(&j, "use_regex"), sy_json_bool(&j, false);
+        sy_json_end(&j, '}');
+    }
+    sy_json_key(&j, "model"), sy_json_begin(&j, '{');
+    sy_json_key(&j, "type"), sy_json_text(&j, "BPE");
+    sy_json_key(&j, "vocab"), sy_json_begin(&j, '{');
+    for (int c = 0; c < 256; c++) sy_json_key(&j, spelled[c]), sy_json_int(&j, c);
+    char word[16];
+    for (int i = 0; i < 4; i++) snprintf(word, sizeof word, "%s%s", spelled[two[i][0]], spelled[two[i][1]]), sy_json_key(&j, word), sy_json_int(&j, 256 + i);
+    sy_json_end(&j, '}');
+    sy_json_key(&j, "merges"), sy_json_begin(&j, '[');
+    for (int i = 0; i < 4; i++) snprintf(word, sizeof word, "%s %s", spelled[two[i][0]], spelled[two[i][1]]), sy_json_text(&j, word);
+    sy_json_end(&j, ']');
+    sy_json_end(&j, '}');
+    sy_json_end(&j, '}');
+    assert_false(b.failed);
+    sy_expect_ok(sy_tokenizer_from_memory(&t, b.data, b.n, "tokenizer of the test", err));
+    sy_buf_free(&b);
+    return t;
+}
+
 static bool whole_characters(void *arg, const char *text, size_t n)
 {
     sy_buf *b = arg;
@@ -165,6 +206,44 @@ static void test_characters_come_whole(void **state)
     sy_buf_free(&b);
     sy_generator_close(&g);
     sy_model_free(m);
+}
+
+/* Tokens of several bytes: a stop string that begins inside one and ends inside the next, a character that is cut by a token's border. */
+static void test_tokens_of_several_bytes(void **state)
+{
+    (void)state;
+    enum { A = 256, C, X, EURO, N };
+    static const int follows[][2] = { { '!', A }, { A, C }, { C, X }, { X, EURO }, { EURO, '?' }, { '?', '.' } };
+    static const struct { const char *stop, *text; sy_ending ended; int tokens; } cases[] = {
+        { NULL, "ab|cd|x|\xe2\x82\xac|?|.|", SY_STOP_LENGTH, 6 }, { "bc", "a|", SY_STOP_TEXT, 2 }, { "dx", "ab|c|", SY_STOP_TEXT, 3 },
+        { "\xe2\x82\xac", "ab|cd|x|", SY_STOP_TEXT, 4 }, { "bcdy", "a|bcdx|\xe2\x82\xac|?|.|", SY_STOP_LENGTH, 6 }, { "b", "a|", SY_STOP_TEXT, 1 },
+    };
+    sy_tokenizer *t = pieces();
+    sy_spec s;
+    sy_model *m;
+    sy_spec_defaults(&s);
+    s.vocab_size = N, s.hidden_size = N, s.num_hidden_layers = 1, s.num_attention_heads = 1, s.head_dim = 2, s.intermediate_size = 1;
+    s.max_position_embeddings = 64, s.initializer_range = 0;
+    sy_expect_ok(sy_model_new(&m, &eng, &s, 0, 1, err));
+    for (int v = 0; v < N; v++) ((sy_real *)m->embed->w.data)[v * N + v] = 1;
+    for (size_t i = 0; i < SY_COUNT(follows); i++) ((sy_real *)m->head->w.data)[follows[i][1] * N + follows[i][0]] = 1;
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_generator g;
+        sy_generate_options o = greedy(6);
+        sy_buf b = { 0 };
+        sy_generation x = { .stop = &cases[i].stop, .n_stop = cases[i].stop != NULL, .text = whole_characters, .arg = &b };
+        sy_test_case("stop string '%s'", cases[i].stop ? cases[i].stop : "(none)");
+        sy_expect_ok(sy_generator_open(&g, m, t, 64, err));
+        sy_expect_ok(sy_generator_feed(&g, &(int){ '!' }, 1, NULL, err));
+        sy_expect_ok(sy_generate(&g, &o, &x, NULL, err));
+        expect_text("pieces", &b, cases[i].text);
+        sy_expect_near("ending", x.ended, cases[i].ended, 0, 0);
+        sy_expect_near("tokens", x.tokens, cases[i].tokens, 0, 0);
+        sy_buf_free(&b);
+        sy_generator_close(&g);
+    }
+    sy_model_free(m);
+    sy_tokenizer_close(t);
 }
 
 static void test_ignore_eos(void **state)
@@ -343,7 +422,7 @@ static void test_memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_endings), cmocka_unit_test(test_characters_come_whole), cmocka_unit_test(test_ignore_eos), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_endings), cmocka_unit_test(test_characters_come_whole), cmocka_unit_test(test_tokens_of_several_bytes), cmocka_unit_test(test_ignore_eos), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_rewind), cmocka_unit_test(test_allocates_nothing_per_token), cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
