@@ -225,7 +225,7 @@ static bool is_default(const sy_opt *row, const char *f)
 {
     switch (row->type) {
     case SY_OPT_INT: case SY_OPT_ENUM: return *(const int *)f == (int)row->def;
-    case SY_OPT_REAL: return *(const double *)f == row->def;
+    case SY_OPT_REAL: return memcmp(f, &row->def, sizeof row->def) == 0;          /* -0 is not 0: it must read back */
     case SY_OPT_BOOL: return *(const bool *)f == (row->def != 0);
     case SY_OPT_TEXT: {
         const char *v = *(const char *const *)f;
