@@ -194,6 +194,19 @@ static sy_status config(sy_err *err)
 static void forget_run(void) { sy_remove_tree(run_dir, NULL); }
 static void forget_cache(void) { sy_remove_tree(bed_path("cache"), NULL); }
 
+/* Stopped inside an evaluation, and resumed there. */
+static void stop_at_eval(void *arg, const sy_train_event *e) { if (e->moment == SY_AT_STEP && e->step == 2) *(sig_atomic_t *)arg = 1; }
+
+static sy_status interrupted(sy_err *err)
+{
+    sig_atomic_t stop = 0;
+    sy_train_job job = { .eng = &shared.eng, .config = &shared.c, .data = shared.data, .tok = shared.tok, .out = run_dir, .stop = &stop, .on = stop_at_eval, .arg = &stop };
+    SY_TRY(sy_train(&job, err));
+    job.resume = true;
+    job.stop = NULL;
+    return sy_train(&job, err);
+}
+
 static const struct { const char *what; sy_status (*fn)(sy_err *err); int most; void (*before)(void); } scenes[] = {
     { "engine",     engine,      200, NULL },
     { "model",      fresh_model, 200, NULL },
@@ -209,6 +222,7 @@ static const struct { const char *what; sy_status (*fn)(sy_err *err); int most; 
     { "config",     config,      120, NULL },
     { "whole run",  run,         150, forget_run },
     { "resume",     resume,      150, NULL },
+    { "interrupted", interrupted, 100, forget_run },
 };
 
 static void test_all(void **state)
