@@ -10,11 +10,12 @@
 #include "model/model.h"
 
 enum { DOCS = 5, MAX = 400 };
-static const int length[DOCS] = { 1, 300, 37, 64, 5 };               /* one of them crosses blocks and chunks of keys */
+static const int length[DOCS] = { 1, 390, 37, 64, 5 };               /* one of them crosses blocks and chunks of keys */
 
 static const struct { const char *what, *settings; } models[] = {
     { "dense",   "layers=dense" },
     { "dense, GQA, qk-norm, window, tied", "layers=dense,qk_norm=true,num_key_value_heads=1,sliding_window=40,tie_word_embeddings=true,head_dim=10" },
+    { "window of more than a chunk", "layers=dense,num_key_value_heads=2,sliding_window=290" },
     { "topk",    "layers='dense,sparse',router='topk:top_k=2',num_experts=6,moe_intermediate_size=24" },
     { "topk, GQA, qk-norm, window, shared", "layers=sparse,router='topk:top_k=3,norm_topk_prob=true',num_experts=8,moe_intermediate_size=20,num_key_value_heads=2,"
                                             "qk_norm=true,sliding_window=100,shared_expert_intermediate_size=28,shared_expert_gate=true" },
