@@ -43,6 +43,8 @@ INLINE void tile(const int mr, const int panels, const bool bare, int K, const f
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < 2 * panels; j++)
             c[i][j] = !acc ? v_set(0) : whole ? v_load(C + (size_t)i * ldc + j * W) : v_loadm(on[j], C + (size_t)i * ldc + j * W);
+    if (mr == MR) UNROLL for (int i = 0; i < mr; i++)        /* the strip below comes next: its C is on the way while this one computes */
+        UNROLL for (int j = 0; j < 2; j++) v_ahead(C + (size_t)(mr + i) * ldc + j * W);
     for (int k = 0; k < K; k++) {
         vec b[8];
         if (!bare && mr > 2 && far) UNROLL for (int j = 0; j < 2 * panels; j++) v_ahead(B + (size_t)(j / 2) * next + (size_t)(j % 2) * W + 128 * NR);
