@@ -4,7 +4,7 @@
  *
  * Builds with the library alone; OpenBLAS is opened at run time when it is there, with one thread:
  *   cmake --preset release && cmake --build --preset release
- *   gcc -O2 -std=c17 -D_GNU_SOURCE -Isrc bench/micro.c build/release/libswitchyard.a -ldl -lm -o micro
+ *   gcc -O2 -std=c17 -D_GNU_SOURCE -Isrc bench/micro.c build/release/libswitchyard.a -lutf8proc -ldl -lm -o micro
  *
  * Each number is the median of 7 timings that are taken in turn with those of the other candidates in its row, so that a neighbour
  * on the machine falls on all of them; time is the thread's own; the FMA peak is measured in the same turns. OpenBLAS takes CPUs newer

@@ -3,25 +3,27 @@
 
 #include <stdatomic.h>
 
-enum { TILE_M = 512, TILE_N = 128, FEW_ROWS = 8 };   /* below FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
+enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, FEW_ROWS = 16 };     /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
 
 struct run { sy_engine *e; const sy_gemm_job *job; int n; _Atomic int failed; };
 
-static int tile_m(const sy_gemm_job *j) { return j->rows ? TILE_M : TILE_N; }  /* a backward product has A by columns: square tiles */
+/* A backward product packs both operands: square tiles. */
+static int tile_m(const sy_gemm_job *j) { return j->rows ? TILE_M : TILE_BACK; }
+static int tile_n(const sy_gemm_job *j) { return j->rows ? TILE_N : TILE_BACK; }
 
 static int tiles(const sy_gemm_job *j)
 {
     if (j->M <= 0 || j->N <= 0) return 0;
-    int m = tile_m(j);
-    return ((j->M + m - 1) / m) * ((j->N + TILE_N - 1) / TILE_N);
+    int m = tile_m(j), n = tile_n(j);
+    return ((j->M + m - 1) / m) * ((j->N + n - 1) / n);
 }
 
 static void do_tile(struct run *r, const sy_gemm_job *j, int tile, int worker)
 {
     const sy_kernels *k = r->e->k;
-    int step = tile_m(j), down = (j->M + step - 1) / step;
-    int m0 = tile % down * step, n0 = tile / down * TILE_N;     /* rows vary first: neighbours share the columns of W */
-    int m = j->M - m0 < step ? j->M - m0 : step, n = j->N - n0 < TILE_N ? j->N - n0 : TILE_N;
+    int step = tile_m(j), across = tile_n(j), down = (j->M + step - 1) / step;
+    int m0 = tile % down * step, n0 = tile / down * across;     /* rows vary first: neighbours share the columns of W */
+    int m = j->M - m0 < step ? j->M - m0 : step, n = j->N - n0 < across ? j->N - n0 : across;
     const sy_real *A = j->A + (size_t)m0 * j->ars;
     sy_real *C = j->C + (size_t)m0 * j->ldc + n0;
     if (!j->rows) {
