@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 def arguments():
     p = argparse.ArgumentParser()
-    for name, value in dict(width=512, layers=6, heads=8, experts=16, ffn=512, active=2, length=512, batch=8, vocab=8192, steps=3, threads=2, warmup=1).items():
+    for name, value in dict(width=512, layers=6, heads=8, experts=16, ffn=512, active=2, length=512, batch=8, vocab=8192, steps=3, threads=2, warmup=2).items():
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--experts-by", choices=["loop", "grouped"], default="loop")
     p.add_argument("--compile", action="store_true")
