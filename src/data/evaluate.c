@@ -8,7 +8,7 @@ static sy_status one_batch(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
 {
     sy_real *nll = sy_tape_alloc(t, (size_t)b->T, sizeof *nll);
     sy_tensor *h = sy_model_hidden(m, t, b, run);
-    sy_cross_entropy(t, h, sy_model_head(m), b->label, &(sy_xent){ .scale = 1, .nll = nll });
+    sy_model_loss(m, t, h, b->label, &(sy_xent){ .scale = 1, .nll = nll });
     SY_TRY(sy_tape_status(t, err));
     for (int i = 0; i < b->T; i++)
         if (b->label[i] >= 0) line->nats += (double)nll[i];

@@ -129,7 +129,7 @@ sy_status sy_choices_score(sy_model *m, const sy_tokenizer *tok, const sy_questi
     sy_real *nll = sy_tape_alloc(t, (size_t)b.T, sizeof *nll);
     sy_run run = { .mode = SY_SERVE };
     sy_tensor *h = sy_model_hidden(m, t, &b, &run);
-    sy_cross_entropy(t, h, sy_model_head(m), b.label, &(sy_xent){ .scale = 1, .nll = nll });
+    sy_model_loss(m, t, h, b.label, &(sy_xent){ .scale = 1, .nll = nll });
     SY_TRY(sy_tape_status(t, err));
     for (int c = 0; c < q->n; c++) {
         logp[c] = 0;

@@ -46,6 +46,13 @@ static sy_param *norm(build *b, const char *name, int D)
     return p;
 }
 
+static sy_param *bias(build *b, const char *name, bool wanted, int n)
+{
+    sy_param *p = b->failed || !wanted ? NULL : sy_params_add(&b->m->params, name, SY_NODECAY, 1, &n);
+    if (!p && wanted) b->failed = true;
+    return p;
+}
+
 /* Splits blank-separated method texts into at most SY_MAX_TERMS pieces. */
 static sy_status split(sy_arena *a, const char *text, const char **out, int *n, const char *key, sy_err *err)
 {
@@ -77,16 +84,18 @@ static sy_status sparse_layer(sy_model *m, int l, int nth, uint64_t seed, sy_err
 static sy_status build_all(sy_model *m, uint64_t seed, sy_err *err)
 {
     const sy_spec *s = &m->spec;
-    int D = s->hidden_size, hd = s->head_dim, q = s->num_attention_heads * hd, kv = s->num_key_value_heads * hd, F = s->intermediate_size, nth = 0;
+    int D = s->hidden_size, hd = s->head_dim, q = s->num_attention_heads * hd, kv = s->num_key_value_heads * hd, F = s->intermediate_size, nth = 0, rot = sy_spec_rotary(s);
+    bool row = s->qk_norm == SY_QK_ROW;
     double std = s->initializer_range;
     build b = { m, seed, false };
     char name[96];
 #define NAME(part) (snprintf(name, sizeof name, "model.layers.%d." part ".weight", l), name)
+#define BIAS(part) (snprintf(name, sizeof name, "model.layers.%d." part ".bias", l), name)
     m->embed = weight(&b, "model.embed_tokens.weight", std, SY_DIM(s->vocab_size, D));
     m->layer = sy_arena_array(&m->arena, (size_t)s->num_hidden_layers, sizeof *m->layer);
-    m->inv_freq = sy_arena_array(&m->arena, (size_t)hd / 2, sizeof *m->inv_freq);
+    m->inv_freq = sy_arena_array(&m->arena, (size_t)rot / 2 + 1, sizeof *m->inv_freq);
     if (b.failed || !m->layer || !m->inv_freq) return sy_fail(err, SY_ENOMEM, "no memory for the model's embedding (%d x %d)", s->vocab_size, D);
-    for (int i = 0; i < hd / 2; i++) m->inv_freq[i] = pow(s->rope_theta, -2.0 * i / hd);
+    for (int i = 0; i < rot / 2; i++) m->inv_freq[i] = pow(s->rope_theta, -2.0 * i / rot);
     for (int l = 0; l < s->num_hidden_layers; l++) {
         sy_layer *y = &m->layer[l];
         y->norm1 = norm(&b, NAME("input_layernorm"), D);
@@ -94,9 +103,13 @@ static sy_status build_all(sy_model *m, uint64_t seed, sy_err *err)
         y->k = weight(&b, NAME("self_attn.k_proj"), std, SY_DIM(kv, D));
         y->v = weight(&b, NAME("self_attn.v_proj"), std, SY_DIM(kv, D));
         y->o = weight(&b, NAME("self_attn.o_proj"), std, SY_DIM(D, q));
+        y->q_bias = bias(&b, BIAS("self_attn.q_proj"), s->attention_bias, q);
+        y->k_bias = bias(&b, BIAS("self_attn.k_proj"), s->attention_bias, kv);
+        y->v_bias = bias(&b, BIAS("self_attn.v_proj"), s->attention_bias, kv);
+        y->o_bias = bias(&b, BIAS("self_attn.o_proj"), s->attention_out_bias, D);
         if (s->qk_norm) {
-            y->q_norm = norm(&b, NAME("self_attn.q_norm"), hd);
-            y->k_norm = norm(&b, NAME("self_attn.k_norm"), hd);
+            y->q_norm = norm(&b, NAME("self_attn.q_norm"), row ? q : hd);
+            y->k_norm = norm(&b, NAME("self_attn.k_norm"), row ? kv : hd);
         }
         y->norm2 = norm(&b, NAME("post_attention_layernorm"), D);
         y->sparse = sy_spec_sparse(s, l);
@@ -106,19 +119,25 @@ static sy_status build_all(sy_model *m, uint64_t seed, sy_err *err)
             y->gate = weight(&b, NAME("mlp.gate_proj"), std, SY_DIM(F, D));
             y->up = weight(&b, NAME("mlp.up_proj"), std, SY_DIM(F, D));
             y->down = weight(&b, NAME("mlp.down_proj"), std, SY_DIM(D, F));
+            y->gate_bias = bias(&b, BIAS("mlp.gate_proj"), s->mlp_bias, F);
+            y->up_bias = bias(&b, BIAS("mlp.up_proj"), s->mlp_bias, F);
+            y->down_bias = bias(&b, BIAS("mlp.down_proj"), s->mlp_bias, D);
         }
         if (b.failed) return sy_fail(err, SY_ENOMEM, "no memory for the parameters of layer %d", l);
     }
 #undef NAME
+#undef BIAS
     m->norm = norm(&b, "model.norm.weight", D);
     if (!s->tie_word_embeddings) m->head = weight(&b, "lm_head.weight", std, SY_DIM(s->vocab_size, D));
+    m->head_bias = bias(&b, "lm_head.bias", s->lm_head_bias, s->vocab_size);
     return b.failed ? sy_fail(err, SY_ENOMEM, "no memory for the model's head (%d x %d)", s->vocab_size, D) : SY_OK;
 }
 
 /* The spec's texts are the caller's; the model keeps its own copies. */
 static bool own_texts(sy_model *m)
 {
-    const char **text[] = { &m->spec.layers, &m->spec.router, &m->spec.expert, &m->spec.zero_expert, &m->spec.balance, &m->spec.edit };
+    const char **text[] = { &m->spec.layers, &m->spec.router, &m->spec.expert, &m->spec.zero_expert, &m->spec.balance, &m->spec.edit, &m->spec.window_layers,
+                            &m->spec.rope_layers, &m->spec.rope_short_factor, &m->spec.rope_long_factor };
     for (size_t i = 0; i < SY_COUNT(text); i++)
         if (!(*text[i] = sy_arena_strdup(&m->arena, *text[i] ? *text[i] : ""))) return false;
     return true;
@@ -205,6 +224,8 @@ static void extend_caches(pass *p, int l, const sy_tensor *k, const sy_tensor *v
     }
 }
 
+static sy_tensor *leaf(sy_param *p) { return p ? &p->leaf : NULL; }
+
 static sy_tensor *head_norm(sy_tape *t, sy_tensor *x, sy_param *w, int hd, double eps)
 {
     int T = sy_rows(x), cols = sy_cols(x);
@@ -217,26 +238,30 @@ static sy_tensor *attention(pass *p, int l, sy_tensor *h)
     sy_layer *y = &p->m->layer[l];
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
-    sy_tensor *q = sy_linear(t, h, &y->q->w, NULL), *k = sy_linear(t, h, &y->k->w, NULL), *v = sy_linear(t, h, &y->v->w, NULL);
+    sy_tensor *q = sy_linear(t, h, &y->q->w, leaf(y->q_bias)), *k = sy_linear(t, h, &y->k->w, leaf(y->k_bias)), *v = sy_linear(t, h, &y->v->w, leaf(y->v_bias));
     if (y->q_norm) {
-        q = head_norm(t, q, y->q_norm, s->head_dim, s->rms_norm_eps);
-        k = head_norm(t, k, y->k_norm, s->head_dim, s->rms_norm_eps);
+        bool row = s->qk_norm == SY_QK_ROW;
+        q = row ? sy_rmsnorm(t, q, &y->q_norm->leaf, s->rms_norm_eps) : head_norm(t, q, y->q_norm, s->head_dim, s->rms_norm_eps);
+        k = row ? sy_rmsnorm(t, k, &y->k_norm->leaf, s->rms_norm_eps) : head_norm(t, k, y->k_norm, s->head_dim, s->rms_norm_eps);
     }
-    q = sy_rope_apply(t, q, s->head_dim, p->b->pos, &p->rope);
-    k = sy_rope_apply(t, k, s->head_dim, p->b->pos, &p->rope);
+    if (sy_spec_rotates(s, l)) {
+        q = sy_rope_apply(t, q, s->head_dim, p->b->pos, &p->rope);
+        k = sy_rope_apply(t, k, s->head_dim, p->b->pos, &p->rope);
+    }
+    p->attn.window = sy_spec_sliding(s, l) ? s->sliding_window : 0;
     if (t->status != SY_OK) return q;
     if (p->seg) {
         extend_caches(p, l, k, v);
         k = v = NULL;
     }
-    return sy_linear(t, sy_attention(t, q, k, v, &p->attn, p->seg ? p->seg : p->b->seg, p->b->n_seg), &y->o->w, NULL);
+    return sy_linear(t, sy_attention(t, q, k, v, &p->attn, p->seg ? p->seg : p->b->seg, p->b->n_seg), &y->o->w, leaf(y->o_bias));
 }
 
 static sy_tensor *dense_ffn(pass *p, sy_layer *y, sy_tensor *h)
 {
     sy_tape *t = p->t;
-    sy_tensor *a = sy_glu(t, sy_spec_act(&p->m->spec), sy_linear(t, h, &y->gate->w, NULL), sy_linear(t, h, &y->up->w, NULL));
-    return sy_linear(t, a, &y->down->w, NULL);
+    sy_tensor *a = sy_glu(t, sy_spec_act(&p->m->spec), sy_linear(t, h, &y->gate->w, leaf(y->gate_bias)), sy_linear(t, h, &y->up->w, leaf(y->up_bias)));
+    return sy_linear(t, a, &y->down->w, leaf(y->down_bias));
 }
 
 static sy_tensor *sparse_ffn(pass *p, int l, sy_tensor *h)
@@ -264,8 +289,8 @@ static sy_status open_pass(pass *p)
     const sy_spec *s = &m->spec;
     const sy_batch *b = p->b;
     p->attn = (sy_attn){ .n_heads = s->num_attention_heads, .n_kv_heads = s->num_key_value_heads, .head_dim = s->head_dim,
-                         .scale = 1 / sqrt((double)s->head_dim), .window = s->sliding_window, .causal = true };
-    p->rope = (sy_rope){ .rot = s->head_dim, .inv_freq = m->inv_freq, .scale = 1 };
+                         .scale = sy_spec_score_scale(s), .causal = true };      /* the window is each layer's */
+    p->rope = (sy_rope){ .rot = sy_spec_rotary(s), .inv_freq = m->inv_freq, .scale = 1, .interleaved = s->rope_interleaved };
     if (p->r->kv) {
         p->seg = sy_tape_alloc(p->t, (size_t)b->n_seg, sizeof *p->seg);
         if (!p->seg) return SY_ENOMEM;
@@ -295,27 +320,35 @@ static sy_status open_pass(pass *p)
     return SY_OK;
 }
 
+static sy_tensor *times(sy_tape *t, sy_tensor *x, double by) { return by != 1 ? sy_affine(t, x, by, 0) : x; }
+
 sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r)
 {
     pass p = { .m = m, .t = t, .b = b, .r = r };
-    double eps = m->spec.rms_norm_eps;
+    const sy_spec *s = &m->spec;
+    double eps = s->rms_norm_eps;
     if (open_pass(&p) != SY_OK) return &t->empty;
-    sy_tensor *x = sy_embed(t, &m->embed->w, b->id, b->T);
-    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) {
+    sy_tensor *x = times(t, sy_embed(t, &m->embed->w, b->id, b->T), s->embedding_multiplier);
+    for (int l = 0; l < s->num_hidden_layers && t->status == SY_OK; l++) {
         sy_layer *y = &m->layer[l];
-        x = sy_add(t, x, attention(&p, l, sy_rmsnorm(t, x, &y->norm1->leaf, eps)));
+        x = sy_add(t, x, times(t, attention(&p, l, sy_rmsnorm(t, x, &y->norm1->leaf, eps)), s->residual_multiplier));
         sy_tensor *h = sy_rmsnorm(t, x, &y->norm2->leaf, eps);
-        x = sy_add(t, x, y->sparse ? sparse_ffn(&p, l, h) : dense_ffn(&p, y, h));
+        x = sy_add(t, x, times(t, y->sparse ? sparse_ffn(&p, l, h) : dense_ffn(&p, y, h), s->residual_multiplier));
     }
     if (r->kv && t->status == SY_OK)
         for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;
-    return sy_rmsnorm(t, x, &m->norm->leaf, eps);
+    return times(t, sy_rmsnorm(t, x, &m->norm->leaf, eps), 1 / s->logits_scaling);       /* the head is linear: scaled hidden states, scaled logits */
 }
 
 sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n)
 {
     if (row) hidden = sy_rows_gather(t, hidden, row, n);
-    return sy_linear(t, hidden, sy_model_head(m), NULL);
+    return sy_linear(t, hidden, sy_model_head(m), leaf(m->head_bias));
+}
+
+sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *a)
+{
+    return sy_cross_entropy(t, hidden, sy_model_head(m), label, a);
 }
 
 sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err)

@@ -44,7 +44,9 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
 typedef struct sy_layer {
     bool      sparse;
     sy_param *norm1, *norm2, *q, *k, *v, *o, *q_norm, *k_norm;
+    sy_param *q_bias, *k_bias, *v_bias, *o_bias;    /* or NULL */
     sy_param *gate, *up, *down;         /* dense */
+    sy_param *gate_bias, *up_bias, *down_bias;      /* or NULL */
     sy_block  block;                    /* sparse */
 } sy_layer;
 
@@ -52,15 +54,18 @@ typedef struct sy_model {
     sy_engine *eng;                     /* borrowed */
     sy_arena   arena;                   /* the model's life */
     sy_spec    spec;                    /* texts live in the arena */
+    const struct sy_family *family;     /* whose files it was loaded from; NULL: none, or an own model's */
     sy_params  params;
     sy_param  *embed, *norm, *head;     /* head NULL when tied */
+    sy_param  *head_bias;               /* or NULL */
     sy_layer  *layer;
     int        n_sparse;
     double    *inv_freq;
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 
-enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2 };  /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint brings them */
+enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2, SY_MODEL_STRICT = 4 };    /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint
+                                                                            brings them; STRICT: loading refuses config keys that are not known */
 /* Fresh weights from `seed`. The spec is checked and copied. */
 sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err);
 void      sy_model_free(sy_model *m);
@@ -71,6 +76,8 @@ sy_weight *sy_model_head(sy_model *m);                           /* [V,D] */
 sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r);
 /* Logits of rows row[0..n-1] of the hidden states: [n,V]. row NULL: all. */
 sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n);
+/* Cross-entropy of the logits of all hidden states, never whole (tensor/ops.h); `a` as there, but for what the head brings. */
+sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *a);
 /* Around the optimiser, for all sparse layers. */
 sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);
 sy_status sy_model_after(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);

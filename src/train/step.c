@@ -42,7 +42,7 @@ static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, sy_s
     run->losses = &losses;
     sy_tensor *hidden = sy_model_hidden(s->model, t, b, run);
     sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss };
-    sy_tensor *loss = sy_cross_entropy(t, hidden, sy_model_head(s->model), b->label, &x);
+    sy_tensor *loss = sy_model_loss(s->model, t, hidden, b->label, &x);
     SY_TRY(sy_tape_status(t, err));
     double share = (double)b->T / (double)out->tokens;
     out->loss += (double)loss->x[0];
