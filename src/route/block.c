@@ -299,6 +299,11 @@ sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux,
     sy_route *r = sy_tape_alloc(t, 1, sizeof *r);
     if (!r) return &t->empty;
     *r = (sy_route){ .T = in.T, .E = b->site.E, .Z = b->site.Z, .aux = in.mode == SY_TRAIN ? aux : NULL };
+    const sy_router_hooks *h = HOOKS(router, b->router);
+    if (h->input) in.x = h->input(b->router.s, t, &in);
+    if (t->status != SY_OK) return &t->empty;
+    if (sy_cols(in.x) != b->site.D || sy_rows(in.x) != in.T)
+        return sy_tape_fail(t, SY_ESHAPE, "layer %d: router %s made %d x %d values of the %d x %d that the sublayer got", b->site.layer, b->router.m->name, sy_rows(in.x), sy_cols(in.x), in.T, b->site.D);
     sy_tensor *z = logits_of(b, t, &in, r);
     if (t->status != SY_OK) return &t->empty;
     bool mixes = b->flags & SY_MIXES;

@@ -1,7 +1,8 @@
 /* routers/topk.c - token-choice top-k routing.
  *
  * Papers: Shazeer et al. 2017, arXiv:1701.06538 (top-k of the gate); GShard, arXiv:2006.16668; Switch, arXiv:2101.03961; presets name others.
- *   z = W x', x' = x in evaluation, x times U(1-eps, 1+eps) element by element in training (router_jitter_noise; the experts see x)
+ *   z = W x', x' = x in evaluation, x times U(1-eps, 1+eps) element by element in training (router_jitter_noise). With jitter_scope = router
+ *            the experts see x (Switch), with block they see x' too (transformers' Mixtral)
  *   p[t,e] = softmax over e of z[t,e], or sigmoid(z[t,e])
  *   S[t]   = the K experts of largest p[t,.], largest first, ties to the lower index; with n_group only among the experts of the
  *            topk_group groups whose largest p is largest (DeepSeek-V2, arXiv:2405.04434)
@@ -17,6 +18,7 @@
 enum { SOFTMAX, SIGMOID };
 enum { ALL, RANDOM, SAMPLING };
 enum { AFTER, BEFORE };
+enum { SCOPE_ROUTER, SCOPE_BLOCK };
 enum { SALT_SECOND = 1 << 24, SALT_GUMBEL = 1 << 25 };       /* jitter draws with the column as salt, below 2^24 */
 
 typedef struct {
@@ -24,7 +26,7 @@ typedef struct {
     int         scoring_func;
     bool        norm_topk_prob;
     double      routed_scaling_factor, router_jitter_noise;
-    int         n_group, topk_group, second_policy, normalise;
+    int         jitter_scope, n_group, topk_group, second_policy, normalise;
     sy_cap_rule cap;
 } topk_state;
 
@@ -34,6 +36,7 @@ static const sy_opt topk_opts[] = {
     SY_BOOL (topk_state, norm_topk_prob,        NULL,          false, "divide the chosen scores by their sum"),
     SY_REAL (topk_state, routed_scaling_factor, "route_scale", 1, -1e6, 1e6, "weights times this"),
     SY_REAL (topk_state, router_jitter_noise,   "jitter_eps",  0, 0, 1, "training: the router sees x times U(1-eps, 1+eps)"),
+    SY_ENUM_(topk_state, jitter_scope,          NULL,          SCOPE_ROUTER, "router|block", "who sees the jittered x: the router alone, or the experts too"),
     SY_INT  (topk_state, n_group,               "n_groups",    1, 1, 1024, "equal groups of consecutive experts"),
     SY_INT  (topk_state, topk_group,            "topk_groups", 1, 1, 1024, "groups a token may use, those with the largest score"),
     SY_ENUM_(topk_state, second_policy,         NULL,          ALL, "all|random|sampling", "training, K = 2: whether and how the second expert is taken (GShard)"),
@@ -66,18 +69,29 @@ static unsigned topk_declares(const void *state)
 
 static bool training(const sy_route_in *in) { return in->mode == SY_TRAIN || in->mode == SY_COUNT_PASS; }
 
-static sy_tensor *topk_score(void *state, sy_tape *t, const sy_route_in *in, sy_weight *w, sy_route *out)
+static sy_tensor *jittered(const topk_state *s, sy_tape *t, const sy_route_in *in)
 {
-    const topk_state *s = state;
-    (void)out;
-    if (!(s->router_jitter_noise > 0) || !training(in)) return sy_linear(t, in->x, w, NULL);
+    if (!(s->router_jitter_noise > 0) || !training(in)) return in->x;
     if (!in->key || !in->pos) return sy_tape_fail(t, SY_EARG, "router_jitter_noise needs the keys and positions of the tokens");
     int D = sy_cols(in->x);
     sy_real *u = sy_tape_alloc(t, sy_numel(in->x), sizeof *u);
     for (int i = 0; u && i < in->T; i++)
         for (int d = 0; d < D; d++)
             u[(size_t)i * D + d] = (sy_real)(1 + s->router_jitter_noise * (2 * sy_draw(in->key[i], (uint64_t)in->pos[i], (unsigned)d) - 1));
-    return u ? sy_linear(t, sy_mul_const(t, in->x, u), w, NULL) : &t->empty;
+    return u ? sy_mul_const(t, in->x, u) : &t->empty;
+}
+
+static sy_tensor *topk_input(void *state, sy_tape *t, const sy_route_in *in)
+{
+    const topk_state *s = state;
+    return s->jitter_scope == SCOPE_BLOCK ? jittered(s, t, in) : in->x;
+}
+
+static sy_tensor *topk_score(void *state, sy_tape *t, const sy_route_in *in, sy_weight *w, sy_route *out)
+{
+    const topk_state *s = state;
+    (void)out;
+    return sy_linear(t, s->jitter_scope == SCOPE_ROUTER ? jittered(s, t, in) : in->x, w, NULL);
 }
 
 /* The best expert of a row but one, scores moved by Gumbel noise when a key is given. */
@@ -180,5 +194,5 @@ const sy_method sy_router_topk = {
     .kind = SY_ROUTER, .name = "topk", .title = "token-choice top-k", .paper = "arXiv:1701.06538",
     .summary = "each token takes the K experts with the largest score; the plain choice, with capacity, jitter and GShard's second choice as options",
     .opts = topk_opts, .size = sizeof(topk_state), .check = topk_check,
-    .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .score = topk_score, .select = topk_select, .declares = topk_declares },
+    .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .input = topk_input, .score = topk_score, .select = topk_select, .declares = topk_declares },
 };

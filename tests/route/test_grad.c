@@ -11,6 +11,7 @@ static const sy_block_spec *const specs[] = {
     BED_SPEC(.router = "topk:norm_topk_prob=true,capacity_factor=0.6,normalise=after,drop_order=rank,capacity_rule=gshard"),
     BED_SPEC(.router = "topk:norm_topk_prob=true,capacity_factor=0.6,normalise=before,prioritised=true"),
     BED_SPEC(.router = "topk:norm_topk_prob=true,second_policy=random,normalise=before,router_jitter_noise=0.3"),
+    BED_SPEC(.router = "topk:router_jitter_noise=0.3,jitter_scope=block", .shared_F = 3),
     BED_SPEC(.router = "topk:norm_topk_prob=true,second_policy=random,normalise=after"),
     BED_SPEC(.router = "topk:norm_topk_prob=true,second_policy=sampling"),
     BED_SPEC(.router = "topk:n_group=2,topk_group=1"),

@@ -16,7 +16,7 @@ static double opt(const bed *B, const char *name)
 }
 
 typedef struct { int n, id[8]; double w[8]; } want_token;
-typedef struct { double *p; want_token *t; } want_route;
+typedef struct { double *p; want_token *t; sy_real *x; /* [T,D] what the router saw */ } want_route;
 
 static void top(const double *v, int n, int k, int *id)
 {
@@ -106,13 +106,13 @@ static want_route oracle(const bed *B, sy_mode mode)
         }
     }
     free(z);
-    free(J.value);
+    r.x = J.value;
     return r;
 }
 
 static const char *const texts[] = {
     "topk", "topk:top_k=1", "topk:top_k=6", "topk:top_k=3,norm_topk_prob=true", "topk:scoring_func=sigmoid", "topk:score=sigmoid,norm_topk_prob=true,route_scale=2.5",
-    "topk:n_group=3,topk_group=2", "topk:n_group=2,topk_group=1,top_k=3,norm_topk_prob=true", "topk:router_jitter_noise=0.3", "topk:routed_scaling_factor=16",
+    "topk:n_group=3,topk_group=2", "topk:n_group=2,topk_group=1,top_k=3,norm_topk_prob=true", "topk:router_jitter_noise=0.3", "topk:router_jitter_noise=0.3,jitter_scope=block", "topk:routed_scaling_factor=16",
     "topk:capacity_factor=0.7", "topk:capacity_factor=0.7,norm_topk_prob=true", "topk:capacity_factor=0.7,norm_topk_prob=true,normalise=before",
     "topk:capacity_factor=0.7,drop_order=rank,norm_topk_prob=true", "topk:capacity_factor=0.7,prioritised=true", "topk:capacity_factor=0.7,group_size=5,min_capacity=1",
     "topk:capacity_factor=1,capacity_rule=gshard,eval_capacity_factor=0.5", "topk:eval_capacity_fraction=0.2", "topk:second_policy=random,norm_topk_prob=true",
@@ -142,8 +142,9 @@ static void routes(void **state)
                 for (int k = 0; k < want.t[t].n; k++)
                     if (want.t[t].id[k] >= 0) sy_expect_near("weight", (double)r->weight->x[r->first_slot[t] + k], want.t[t].w[k], BED_TOL, BED_TOL);
             }
+            if (opt(&B, "jitter_scope")) memcpy(B.value, want.x, (size_t)B.T * B.D * sizeof *B.value);      /* the experts see it too */
             bed_expect_layer(&B);
-            free(want.p), free(want.t);
+            free(want.p), free(want.t), free(want.x);
             bed_close(&B);
         }
 }
