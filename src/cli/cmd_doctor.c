@@ -55,19 +55,21 @@ static char *value_of(const char *path, const char *key, char *buf, size_t size)
 
 static void machine(report *r)
 {
+    static const char untold[] = "not told by this system";
     char model[200], total[64], avail[64], huge[100];
     struct utsname u = { 0 };
     sy_pool_limits lim;
     uname(&u);
     sy_pool_look(&lim);
     note(r, true, "system", "%s %s %s", u.sysname, u.release, u.machine);
-    note(r, true, "cpu", "%s", value_of("/proc/cpuinfo", "model name", model, sizeof model));
+    note(r, true, "cpu", "%s", *value_of("/proc/cpuinfo", "model name", model, sizeof model) ? model : untold);
     char quota[64] = "no container quota";
     if (lim.quota) snprintf(quota, sizeof quota, "a container quota of %d", lim.quota);
     note(r, true, "threads", "%d by default: %d CPUs in the affinity mask, on %d cores, and %s", sy_pool_default_threads(), lim.cpus, lim.cores, quota);
     double all = strtod(value_of("/proc/meminfo", "MemTotal", total, sizeof total), NULL) / 1048576, left = strtod(value_of("/proc/meminfo", "MemAvailable", avail, sizeof avail), NULL) / 1048576;
-    note(r, all == 0 || left > 0.25, "memory", "%.1f GiB, %.1f GiB available", all, left);
-    note(r, true, "huge pages", "%s", *value_of("/sys/kernel/mm/transparent_hugepage/enabled", "", huge, sizeof huge) ? huge : "not told by this system");
+    if (all > 0) note(r, left > 0.25, "memory", "%.1f GiB, %.1f GiB available", all, left);
+    else note(r, true, "memory", "%s", untold);
+    note(r, true, "huge pages", "%s", *value_of("/sys/kernel/mm/transparent_hugepage/enabled", "", huge, sizeof huge) ? huge : untold);
 }
 
 static void libraries(report *r)

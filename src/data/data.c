@@ -130,7 +130,7 @@ static sy_status read_groups(sy_data *d, opening *o, const sy_sources *src, sy_e
         }
         if (!docs) {
             const char *spec = g->source < o->n_train ? src->train[g->source] : src->eval[g->source - o->n_train];
-            return sy_fail(err, SY_EARG, "data '%s' holds no text: %llu binary files, %llu empty documents", spec, (unsigned long long)skipped,
+            return sy_fail(err, SY_EARG, "data '%s' holds no text: %llu binary files, %llu empty documents; give a file or folder of plain text or JSON lines", spec, (unsigned long long)skipped,
                            (unsigned long long)empty);
         }
         from = i + 1;
