@@ -10,152 +10,67 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "model/layout.h"
 #include "model/safetensors.h"
 
-enum { MAX_CONFIG = 1 << 22, MAX_INDEX = 1 << 28, NAME = 256 };
+enum { MAX_INDEX = 1 << 28, NAME = SY_TENSOR_NAME };
 
 /* --- config.json --------------------------------------------------------------------------------------------------------- */
 
-/* Keys of Hugging Face that say nothing about the computation. */
-static const char *const ignored[] = { "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache", "bos_token_id", "eos_token_id",
-                                       "pad_token_id", "switchyard_version", NULL };
-
-static bool is_ignored(const char *key)
-{
-    for (const char *const *k = ignored; *k; k++) if (!strcmp(*k, key)) return true;
-    return false;
-}
-
-/* A JSON value as the text that an option reads; arrays of texts are joined by blanks. */
-static sy_status value_text(json_t *v, const char *key, const char *path, sy_buf *b, sy_err *err)
-{
-    sy_buf_clear(b);
-    if (json_is_string(v)) sy_buf_text(b, json_string_value(v));
-    else if (json_is_integer(v)) sy_buf_printf(b, "%lld", (long long)json_integer_value(v));
-    else if (json_is_real(v)) sy_buf_printf(b, "%.17g", json_real_value(v));
-    else if (json_is_boolean(v)) sy_buf_text(b, json_is_true(v) ? "true" : "false");
-    else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            const char *s = json_string_value(json_array_get(v, i));
-            if (!s) return sy_fail(err, SY_EFORMAT, "%s: '%s' must be a list of texts", path, key);
-            sy_buf_printf(b, "%s%s", i ? " " : "", s);
-        }
-        sy_buf_put(b, "", 0);
-    } else return sy_fail(err, SY_EFORMAT, "%s: '%s' has no plain value", path, key);
-    return b->failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for '%s'", path, key) : SY_OK;
-}
-
-static sy_status spec_of(json_t *root, const char *path, sy_spec *s, sy_arena *a, sy_err *err)
-{
-    const char *type = json_string_value(json_object_get(root, "model_type")), *key;
-    json_t *v;
-    sy_buf b = { 0 };
-    sy_status st = SY_OK;
-    if (!json_is_object(root)) return sy_fail(err, SY_EFORMAT, "%s is not a JSON object", path);
-    if (!type || strcmp(type, "switchyard"))
-        return sy_fail(err, SY_EUNSUP, "%s: model_type is '%.60s'; this version opens models of type 'switchyard'", path, type ? type : "(none)");
-    sy_spec_defaults(s);
-    json_object_foreach(root, key, v) {
-        if (is_ignored(key) || json_is_null(v)) continue;
-        st = value_text(v, key, path, &b, err);
-        if (st == SY_OK) st = sy_within(err, sy_opt_set(sy_spec_opts, s, key, b.data ? b.data : "", a, NULL, err), "%s", path);
-        if (st != SY_OK) break;
-    }
-    sy_buf_free(&b);
-    return st == SY_OK ? sy_within(err, sy_spec_check(s, err), "%s", path) : st;
-}
-
 sy_status sy_spec_read(const char *path, sy_spec *s, sy_arena *a, sy_err *err)
 {
-    json_t *root;
-    SY_TRY(sy_json_read(&root, path, MAX_CONFIG, err));
-    sy_status st = spec_of(root, path, s, a, err);
-    json_decref(root);
-    return st;
+    sy_card c;
+    SY_TRY(sy_card_read(&c, path, a, NULL, err));
+    *s = c.spec;
+    return SY_OK;
 }
 
-struct writing { sy_json *j; const sy_spec *s; };
-
-static void write_key(const sy_opt *row, size_t at, int index, void *arg)
-{
-    (void)index;
-    struct writing *w = arg;
-    const char *f = (const char *)w->s + at;
-    char buf[64];
-    sy_json_key(w->j, row->name);
-    switch (row->type) {
-    case SY_OPT_INT: sy_json_int(w->j, *(const int *)f); break;
-    case SY_OPT_REAL: sy_json_real(w->j, *(const double *)f); break;
-    case SY_OPT_BOOL: sy_json_bool(w->j, *(const bool *)f); break;
-    case SY_OPT_TEXT: sy_json_text(w->j, *(const char *const *)f); break;
-    default: sy_json_text(w->j, sy_opt_print(row, w->s, at, buf, sizeof buf)); break;
-    }
-}
-
-static sy_status write_json(const char *dir, const char *name, sy_buf *b, sy_err *err)
+static sy_status write_text(const char *dir, const char *name, sy_buf *b, sy_err *err)
 {
     char path[1024];
-    sy_buf_put(b, "\n", 1);
     sy_status st = b->failed ? sy_fail(err, SY_ENOMEM, "no memory to write %s", name) : sy_path(path, sizeof path, dir, name, err);
     if (st == SY_OK) st = sy_file_write(path, b->data, b->n, err);
     sy_buf_free(b);
     return st;
 }
 
-static sy_status write_config(const sy_model *m, const char *dir, int eos, sy_err *err)
+static sy_status write_config(const sy_model *m, const sy_family *f, const char *dir, int eos, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_json j;
-    struct writing w = { &j, &m->spec };
-    sy_json_open(&j, &b, 2);
-    sy_json_begin(&j, '{');
-    sy_json_key(&j, "architectures"), sy_json_begin(&j, '['), sy_json_text(&j, "SwitchyardForCausalLM"), sy_json_end(&j, ']');
-    sy_json_key(&j, "model_type"), sy_json_text(&j, "switchyard");
-    sy_json_key(&j, "torch_dtype"), sy_json_text(&j, SY_REAL_NAME);
-    sy_opt_each(sy_spec_opts, write_key, &w);
-    sy_json_end(&j, '}');
-    SY_TRY(write_json(dir, "config.json", &b, err));
+    sy_status st = sy_card_write(&m->spec, f, &m->eng->methods, eos, &b, err);
+    if (st != SY_OK) sy_buf_free(&b);
+    SY_TRY(st);
+    SY_TRY(write_text(dir, "config.json", &b, err));
     sy_json_open(&j, &b, 2);
     sy_json_begin(&j, '{');
     sy_json_key(&j, "do_sample"), sy_json_bool(&j, true);
     sy_json_key(&j, "temperature"), sy_json_real(&j, 1);
     if (eos >= 0) sy_json_key(&j, "eos_token_id"), sy_json_int(&j, eos);
     sy_json_end(&j, '}');
-    return write_json(dir, "generation_config.json", &b, err);
+    sy_buf_put(&b, "\n", 1);
+    return write_text(dir, "generation_config.json", &b, err);
 }
 
 /* --- tensors of a model --------------------------------------------------------------------------------------------------- */
 
-/* A parameter is one tensor on disk, or one for each index of dimension 0 where its name holds "{e}". */
-static int pieces(const sy_param *p) { return strstr(p->name, "{e}") ? p->w.dim[0] : 1; }
-
-static char *piece_name(const sy_param *p, int e, const char *suffix, char *buf)
-{
-    const char *hole = strstr(p->name, "{e}");
-    if (hole) snprintf(buf, NAME, "%.*s%d%s%s", (int)(hole - p->name), p->name, e, hole + 3, suffix);
-    else snprintf(buf, NAME, "%s%s", p->name, suffix);
-    return buf;
-}
-
 #ifdef SY_DOUBLE
 enum { REAL_TYPE = SY_DT_F64 };
-static sy_status read_real(const sy_st_tensor *t, size_t n, sy_real *out, sy_err *err) { return sy_st_read_f64(t, 0, n, out, err); }
 #else
 enum { REAL_TYPE = SY_DT_F32 };
-static sy_status read_real(const sy_st_tensor *t, size_t n, sy_real *out, sy_err *err) { return sy_st_read_f32(t, 0, n, out, err); }
 #endif
 
 typedef struct outs { sy_st_out *t; int n; sy_arena a; } outs;
 
-/* Adds the tensors of one array that has a parameter's shape. False without memory. */
+/* Adds the tensors of one array that has a parameter's shape, under the engine's names. False without memory. */
 static bool add_array(outs *o, const sy_param *p, const char *suffix, const sy_real *data)
 {
     char name[NAME];
-    int k = pieces(p), first = strstr(p->name, "{e}") ? 1 : 0;
+    int k = sy_param_pieces(p), first = strstr(p->name, "{e}") ? 1 : 0;
     size_t each = p->n / (size_t)k;
     for (int e = 0; e < k; e++) {
         sy_st_out *t = &o->t[o->n++];
-        *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, piece_name(p, e, suffix, name)), .type = (sy_dtype)REAL_TYPE, .nd = p->w.nd - first, .data = data + e * each };
+        *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, sy_piece_name(p, e, suffix, name, sizeof name)), .type = (sy_dtype)REAL_TYPE, .nd = p->w.nd - first, .data = data + e * each };
         for (int d = 0; d < t->nd; d++) t->dim[d] = p->w.dim[d + first];
         if (!t->name) return false;
     }
@@ -165,19 +80,60 @@ static bool add_array(outs *o, const sy_param *p, const char *suffix, const sy_r
 static bool outs_open(outs *o, const sy_model *m, int each)
 {
     size_t n = 1;
-    for (int i = 0; i < m->params.n; i++) n += (size_t)each * pieces(m->params.p[i]);
+    for (int i = 0; i < m->params.n; i++) n += (size_t)each * sy_param_pieces(m->params.p[i]);
     *o = (outs){ 0 };
     o->t = sy_arena_array(&o->a, n + (size_t)m->n_sparse, sizeof *o->t);
     return o->t != NULL;
 }
 
-static sy_status save_weights(const sy_model *m, const char *dir, sy_ledger *l, sy_err *err)
+/* The array of a tensor that several pieces share, among those from `from` on; made when it is not there yet. NULL without memory. */
+static sy_real *shared_array(outs *o, int from, const sy_place *at, const char *name)
+{
+    size_t n = 1;
+    for (int i = from; i < o->n; i++) if (!strcmp(o->t[i].name, name)) return (sy_real *)o->t[i].data;
+    sy_st_out *t = &o->t[o->n++];
+    *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, name), .type = (sy_dtype)REAL_TYPE, .nd = at->nd };
+    for (int d = 0; d < at->nd; d++) n = sy_mul_size(n, (size_t)(t->dim[d] = at->dim[d]));
+    t->data = sy_arena_array(&o->a, n, sizeof(sy_real));
+    return t->name ? (sy_real *)t->data : NULL;
+}
+
+/* All parameters under a family's names. A tensor that is one piece is written from where it lies; the others are put together, those of a layer
+ * beside each other, so that looking back over the last few finds them. */
+static bool add_params(outs *o, const sy_model *m, const sy_family *f)
+{
+    int from = 0;
+    for (int i = 0; i < m->params.n; i++) {
+        const sy_param *p = m->params.p[i];
+        int k = sy_param_pieces(p);
+        size_t each = p->n / (size_t)k;
+        for (int e = 0; e < k; e++) {
+            sy_place at;
+            const sy_real *piece = (const sy_real *)p->w.data + (size_t)e * each;
+            sy_place_of(&at, f, &m->spec, p, e, 0);
+            if (!at.whole) {
+                sy_real *array = shared_array(o, from, &at, at.name);
+                if (!array) return false;
+                sy_place_write(&at, piece, array);
+                continue;
+            }
+            sy_st_out *t = &o->t[o->n++];
+            *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, at.name), .type = (sy_dtype)REAL_TYPE, .nd = at.nd, .data = piece };
+            memcpy(t->dim, at.dim, sizeof t->dim);
+            if (!t->name) return false;
+        }
+        if (o->n - from > 4096) from = o->n - 64;
+    }
+    return true;
+}
+
+static sy_status save_weights(const sy_model *m, const sy_family *f, const char *dir, sy_ledger *l, sy_err *err)
 {
     static const char *const meta[] = { "format", "pt", NULL };
     char path[1024];
     outs o;
-    bool fits = outs_open(&o, m, 1);
-    for (int i = 0; i < m->params.n && fits; i++) fits = add_array(&o, m->params.p[i], "", m->params.p[i]->w.data);
+    int pieces = 0;
+    bool fits = outs_open(&o, m, 1) && add_params(&o, m, f);
     sy_status st = fits ? sy_path(path, sizeof path, dir, "model.safetensors", err) : sy_fail(err, SY_ENOMEM, "no memory to save the model");
     if (st == SY_OK) st = sy_st_write(path, o.t, o.n, meta, err);
     for (int i = 0; i < o.n && st == SY_OK; i++) {
@@ -185,22 +141,61 @@ static sy_status save_weights(const sy_model *m, const char *dir, sy_ledger *l, 
         for (int d = 0; d < o.t[i].nd; d++) n *= (uint64_t)o.t[i].dim[d];
         st = sy_ledger_add(l, SY_L_SAVED, o.t[i].name, NULL, n, err);
     }
+    for (int i = 0; i < m->params.n; i++) if (strstr(m->params.p[i]->name, ".experts.{e}.")) pieces += sy_param_pieces(m->params.p[i]);
+    l->experts = pieces;                             /* matrices, also where a tensor holds several */
     sy_arena_free(&o.a);
     return st;
 }
 
-sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *ledger, sy_err *err)
+/* The family it came from when that still fits, else the first that accepts it, else none: an own model. */
+static sy_status family_for(const sy_model *m, const sy_family **out, sy_err *err)
+{
+    const sy_methods *methods = &m->eng->methods;
+    sy_status st = m->family ? sy_family_accepts(m->family, &m->spec, methods, false, err) : SY_EUNSUP;
+    *out = m->family;
+    for (const sy_family *const *f = sy_families; st == SY_EUNSUP && *f; f++) st = sy_family_accepts(*out = *f, &m->spec, methods, false, err);
+    if (st == SY_EUNSUP) *out = NULL;
+    return st == SY_EUNSUP ? SY_OK : st;
+}
+
+static sy_status note_family(const sy_model *m, const sy_family *f, bool forced, sy_ledger *l, sy_err *err)
+{
+    sy_err why = { 0 };
+    char note[256];
+    if (!f) {
+        bool lost = m->family && sy_family_accepts(m->family, &m->spec, &m->eng->methods, false, &why) == SY_EUNSUP;
+        snprintf(note, sizeof note, "switchyard: %.200s", lost ? why.text : "no family of published models says all of this one");
+        return sy_ledger_add(l, SY_L_NOTE, "model_type", note, 0, err);
+    }
+    SY_TRY(sy_ledger_add(l, SY_L_NOTE, "model_type", f->name, 0, err));
+    if (!forced || sy_family_accepts(f, &m->spec, &m->eng->methods, false, &why) == SY_OK) return SY_OK;
+    snprintf(note, sizeof note, "lost for training on: %.200s", why.text);
+    return sy_ledger_add(l, SY_L_NOTE, "config.json", note, 0, err);
+}
+
+sy_status sy_model_save_as(const sy_model *m, const char *family, const char *dir, int eos, sy_ledger *ledger, sy_err *err)
 {
     sy_ledger own, *l = ledger ? ledger : &own;
     char path[1024];
+    const sy_family *f = NULL;
+    sy_status st = SY_OK;
     sy_ledger_open(l, "save", dir);
-    sy_status st = save_weights(m, dir, l, err);
-    if (st == SY_OK) st = write_config(m, dir, eos, err);
+    if (!family) st = family_for(m, &f, err);
+    else if (strcmp(family, "switchyard")) {
+        f = sy_family_find(family);
+        if (!f) st = sy_fail(err, SY_ENOENT, "no family of models is called '%.60s'; switchyard inspect --help lists them", family);
+        else st = sy_family_accepts(f, &m->spec, &m->eng->methods, true, err);
+    }
+    if (st == SY_OK) st = save_weights(m, f, dir, l, err);
+    if (st == SY_OK) st = note_family(m, f, family != NULL, l, err);
+    if (st == SY_OK) st = write_config(m, f, dir, eos, err);
     if (st == SY_OK) st = sy_path(path, sizeof path, dir, "ledger.json", err);
     if (st == SY_OK) st = sy_ledger_write(l, path, err);
     if (!ledger) sy_ledger_free(&own);
     return st;
 }
+
+sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *ledger, sy_err *err) { return sy_model_save_as(m, NULL, dir, eos, ledger, err); }
 
 /* --- reading -------------------------------------------------------------------------------------------------------------- */
 
@@ -233,12 +228,13 @@ static sy_status open_shard(files *f, const char *dir, const char *name, sy_err 
     return parse_shard(s, &f->a, err);
 }
 
-/* The tensor of that name, marked as taken; NULL when no shard has it. */
-static const sy_st_tensor *take(const files *f, const char *name)
+/* The tensor of that name, marked as taken; *first: it was not yet. NULL when no shard has it. */
+static const sy_st_tensor *take(const files *f, const char *name, bool *first)
 {
     for (int i = 0; i < f->n; i++) {
         const sy_st_tensor *t = sy_st_find(&f->s[i].st, name);
         if (!t) continue;
+        *first = !f->s[i].taken[t - f->s[i].st.t];
         f->s[i].taken[t - f->s[i].st.t] = true;
         return t;
     }
@@ -259,6 +255,21 @@ static sy_status check_map(json_t *map, const files *f, const char *path, sy_err
         if (!in || strcmp(in, json_string_value(v))) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' should be in %s and is %s%s; the shards are of different models", path, key,
                                                                     json_string_value(v), in ? "in " : "nowhere", in ? in : "");
     }
+    for (int i = 0; i < f->n; i++)
+        for (int k = 0; k < f->s[i].st.n; k++)
+            if (!json_object_get(map, f->s[i].st.t[k].name))
+                return sy_fail(err, SY_EFORMAT, "%s does not name tensor '%.200s', which is in %s; the shards are of different models", path, f->s[i].st.t[k].name, strrchr(f->s[i].file, '/') + 1);
+    return SY_OK;
+}
+
+/* "model-00002-of-00005.safetensors" says how many there are; all must say the same, and be that many. */
+static sy_status check_count(const files *f, const char *path, sy_err *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        const char *name = strrchr(f->s[i].file, '/') + 1, *of = strstr(name, "-of-");
+        int n = of ? atoi(of + 4) : 0;
+        if (n && n != f->n) return sy_fail(err, SY_EFORMAT, "%s names %d shards, but %.100s is one of %d; the shards are of different models", path, f->n, name, n);
+    }
     return SY_OK;
 }
 
@@ -277,6 +288,7 @@ static sy_status open_index(files *f, const char *dir, json_t *root, const char 
         if (f->n == MAX_SHARDS) return sy_fail(err, SY_EUNSUP, "%s names more than %d shards", path, MAX_SHARDS);
         SY_TRY(sy_within(err, open_shard(f, dir, name, err), "%s", path));
     }
+    SY_TRY(check_count(f, path, err));
     return check_map(map, f, path, err);
 }
 
@@ -295,60 +307,147 @@ static sy_status files_open(files *f, const char *dir, sy_err *err)
     return st;
 }
 
-static bool same_shape(const sy_st_tensor *t, const sy_param *p)
+typedef struct reading { sy_model *m; const files *f; sy_ledger *l; const sy_card *c; sy_arena scratch; } reading;
+
+static sy_status missing(const reading *r, const char *name, sy_err *err)
 {
-    int first = strstr(p->name, "{e}") ? 1 : 0;
-    if (t->nd != p->w.nd - first) return false;
-    for (int d = 0; d < t->nd; d++) if (t->dim[d] != p->w.dim[d + first]) return false;
-    return true;
+    const sy_ledger *l = r->l;
+    if (!l) return sy_fail(err, SY_EFORMAT, "%s has no tensor '%s'; it belongs to another run", r->f->s[0].file, name);
+    if (l->n && l->line[l->n - 1].kind == SY_L_MISSING && !strcmp(l->line[l->n - 1].name, name)) return SY_OK;      /* of several pieces in one tensor */
+    return sy_ledger_add(r->l, SY_L_MISSING, name, NULL, 0, err);
 }
 
-typedef struct reading { sy_model *m; const files *f; sy_ledger *l; } reading;
-
-/* Fills one array of a parameter's shape from tensors NAME+suffix; a missing one is noted in the ledger, or an error without one. */
-static sy_status read_array(const reading *r, const sy_param *p, const char *suffix, sy_real *out, sy_err *err)
+/* Fills one array of a parameter's shape from tensors NAME+suffix of our own; a missing one is an error. */
+static sy_status read_array(reading *r, const sy_param *p, const char *suffix, sy_real *out, sy_err *err)
 {
-    char name[NAME];
-    int k = pieces(p);
+    int k = sy_param_pieces(p);
     size_t each = p->n / (size_t)k;
     for (int e = 0; e < k; e++) {
-        const sy_st_tensor *t = take(r->f, piece_name(p, e, suffix, name));
-        if (!t && r->l) { SY_TRY(sy_ledger_add(r->l, SY_L_MISSING, name, NULL, 0, err)); continue; }
-        if (!t) return sy_fail(err, SY_EFORMAT, "%s has no tensor '%s'; it belongs to another run", r->f->s[0].file, name);
-        if (!same_shape(t, p)) {
-            char have[64] = "";
-            for (int d = 0, at = 0; d < t->nd && at < 40; d++) at += snprintf(have + at, sizeof have - (size_t)at, "%s%lld", d ? " x " : "", (long long)t->dim[d]);
-            return sy_fail(err, SY_ESHAPE, "tensor '%s' is %s in the file; config.json gives it %zu values", name, have, each);
-        }
-        SY_TRY(read_real(t, each, out + e * each, err));
-        if (r->l) SY_TRY(sy_ledger_add(r->l, (int)t->type == (int)REAL_TYPE ? SY_L_LOADED : SY_L_CONVERTED, name, (int)t->type == (int)REAL_TYPE ? NULL : sy_dtype_name(t->type), each, err));
+        sy_place at;
+        bool first;
+        sy_place_of(&at, NULL, &r->m->spec, p, e, 0);
+        const sy_st_tensor *t = take(r->f, sy_piece_name(p, e, suffix, at.name, sizeof at.name), &first);
+        if (!t) return missing(r, at.name, err);
+        SY_TRY(sy_place_read(&at, &(sy_source){ .t = t }, out + e * each, &r->scratch, err));
     }
     return SY_OK;
+}
+
+/* By a family's name, or without the prefix that some files leave out. */
+static const sy_st_tensor *take_named(const reading *r, const char *name, const char *suffix, bool *first)
+{
+    char full[NAME + 16];
+    const char *prefix = r->c->family ? r->c->family->prefix : NULL;
+    size_t n = prefix ? strlen(prefix) : 0;
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    const sy_st_tensor *t = take(r->f, full, first);
+    return t || !n || strncmp(full, prefix, n) ? t : take(r->f, full + n, first);
+}
+
+/* The first place where the files have this piece; at is that of the first row when they have none. */
+static const sy_st_tensor *find_piece(const reading *r, const sy_param *p, int e, sy_place *at, bool *first)
+{
+    for (int n = 0; sy_place_of(at, r->c->family, &r->m->spec, p, e, n); n++) {
+        const sy_st_tensor *t = take_named(r, at->name, at->layout & SY_LAY_MXFP4 ? "_blocks" : "", first);
+        if (t) return t;
+    }
+    sy_place_of(at, r->c->family, &r->m->spec, p, e, 0);
+    return NULL;
+}
+
+/* One line for one tensor of the file, however many pieces are read from it. */
+static sy_status account(const reading *r, const sy_st_tensor *t, const sy_place *at, sy_err *err)
+{
+    bool same = (int)t->type == (int)REAL_TYPE;
+    char note[96];
+    snprintf(note, sizeof note, "%s%s%s", same ? "" : sy_dtype_name(t->type), same || at->whole ? "" : ", ",
+             at->whole ? "" : at->layout & SY_LAY_MXFP4 ? "unpacked" : at->layout & SY_LAY_TRANSPOSED ? "transposed" : "taken apart");
+    return sy_ledger_add(r->l, same && at->whole ? SY_L_LOADED : SY_L_CONVERTED, t->name, *note ? note : NULL, t->n, err);
+}
+
+static sy_status read_param(reading *r, const sy_param *p, sy_err *err)
+{
+    int k = sy_param_pieces(p);
+    size_t each = p->n / (size_t)k;
+    for (int e = 0; e < k; e++) {
+        sy_place at;
+        bool first, scale_first;
+        const sy_st_tensor *t = find_piece(r, p, e, &at, &first);
+        if (!t) { SY_TRY(missing(r, at.name, err)); continue; }
+        sy_source from = { .t = t, .block = { r->c->fp8_block[0], r->c->fp8_block[1] } };
+        bool packed = at.layout & SY_LAY_MXFP4, fp8 = t->type == SY_DT_F8_E4M3 && r->c->family && r->c->family->fp8;
+        if (packed || fp8) {
+            char name[NAME + 16];
+            from.scale = take_named(r, at.name, packed ? "_scales" : "_scale_inv", &scale_first);
+            snprintf(name, sizeof name, "%s%s", at.name, packed ? "_scales" : "_scale_inv");
+            if (!from.scale) { SY_TRY(missing(r, name, err)); continue; }
+            if (scale_first) SY_TRY(sy_ledger_add(r->l, SY_L_CONVERTED, from.scale->name, "scales of packed weights", 0, err));
+        }
+        int experts = r->l->experts;
+        SY_TRY(sy_place_read(&at, &from, (sy_real *)p->w.data + (size_t)e * each, &r->scratch, err));
+        if (first) SY_TRY(account(r, t, &at, err));
+        r->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);        /* matrices, also where a tensor holds several */
+    }
+    return SY_OK;
+}
+
+/* The rule that leaves a tensor out, or NULL. */
+static const char *rule_for(const reading *r, const sy_st_tensor *t)
+{
+    const sy_family *f = r->c->family;
+    const sy_spec *s = &r->m->spec;
+    sy_place head;
+    static const sy_param lm_head = { .name = "lm_head.weight", .w = { .nd = 2, .dim = { 1, 1 } } };
+    if (s->tie_word_embeddings && sy_place_of(&head, f, s, &lm_head, 0, 0) && !strcmp(head.name, t->name)) return "the head is tied to the embedding";
+    for (const sy_family_skip *k = f ? f->skips : NULL; k && k->file; k++) {
+        bool mask = t->nd == 4 && t->dim[0] == 1 && t->dim[1] == 1 && t->dim[2] == t->dim[3];
+        if ((!k->square || mask) && sy_name_matches(k->file, t->name, s->num_hidden_layers, r->c->mtp_layers)) return k->why;
+    }
+    return NULL;
 }
 
 static sy_status read_all(void *arg, sy_err *err)
 {
     reading *r = arg;
-    for (int i = 0; i < r->m->params.n; i++) SY_TRY(read_array(r, r->m->params.p[i], "", r->m->params.p[i]->w.data, err));
+    for (int i = 0; i < r->m->params.n; i++) SY_TRY(read_param(r, r->m->params.p[i], err));
     for (int i = 0; i < r->f->n; i++)
         for (int k = 0; k < r->f->s[i].st.n; k++) {
-            const char *name = r->f->s[i].st.t[k].name;
+            const sy_st_tensor *t = &r->f->s[i].st.t[k];
             if (r->f->s[i].taken[k]) continue;
-            if (r->m->spec.tie_word_embeddings && !strcmp(name, "lm_head.weight")) SY_TRY(sy_ledger_add(r->l, SY_L_SKIPPED, name, "the head is tied to the embedding", 0, err));
-            else SY_TRY(sy_ledger_add(r->l, SY_L_UNKNOWN, name, NULL, 0, err));
+            const char *why = rule_for(r, t);
+            SY_TRY(sy_ledger_add(r->l, why ? SY_L_SKIPPED : SY_L_UNKNOWN, t->name, why, 0, err));
         }
     return sy_ledger_settle(r->l, err);
+}
+
+static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, sy_ledger *l, sy_err *err)
+{
+    files f;
+    sy_status st = files_open(&f, dir, err);
+    reading r = { .m = m, .f = &f, .l = l, .c = c };
+    if (st == SY_OK) st = sy_map_guard(dir, read_all, &r, err);
+    files_close(&f);
+    sy_arena_free(&r.scratch);
+    m->family = c->family;
+    return st;
+}
+
+static sy_status read_card(sy_card *c, const char *dir, sy_arena *a, sy_ledger *l, sy_err *err)
+{
+    char path[1024];
+    SY_TRY(sy_path(path, sizeof path, dir, "config.json", err));
+    return sy_card_read(c, path, a, l, err);
 }
 
 sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err *err)
 {
     sy_ledger own, *l = ledger ? ledger : &own;
-    files f;
+    sy_arena a = { 0 };
+    sy_card c;
     sy_ledger_open(l, "load", dir);
-    sy_status st = files_open(&f, dir, err);
-    reading r = { m, &f, l };
-    if (st == SY_OK) st = sy_map_guard(dir, read_all, &r, err);
-    files_close(&f);
+    sy_status st = read_card(&c, dir, &a, l, err);
+    if (st == SY_OK) st = read_tensors(m, &c, dir, l, err);
+    sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
     return st;
 }
@@ -370,19 +469,20 @@ static sy_status check_size(const sy_spec *spec, const char *dir, sy_err *err)
 
 sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigned how, sy_ledger *ledger, sy_err *err)
 {
-    char found[1024], path[1024];
-    sy_spec spec;
+    char found[1024];
+    sy_ledger own, *l = ledger ? ledger : &own;
     sy_arena a = { 0 };
+    sy_card c;
     sy_model *m = NULL;
-    if (ledger) sy_ledger_open(ledger, "load", dir);
-    SY_TRY(sy_checkpoint_find(dir, found, sizeof found, err));
-    sy_status st = sy_path(path, sizeof path, found, "config.json", err);
-    if (st == SY_OK) st = sy_spec_read(path, &spec, &a, err);
-    if (st == SY_OK) st = check_size(&spec, found, err);
-    if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &spec, how | SY_MODEL_EMPTY, 0, err), "%s", found);
-    if (st == SY_OK) st = sy_model_read(m, found, ledger, err);
-    if (ledger) ledger->where = dir;                 /* `found` dies here */
+    sy_ledger_open(l, "load", dir);
+    l->strict = how & SY_MODEL_STRICT;
+    sy_status st = sy_checkpoint_find(dir, found, sizeof found, err);
+    if (st == SY_OK) st = read_card(&c, found, &a, l, err);
+    if (st == SY_OK) st = check_size(&c.spec, found, err);
+    if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, (how & SY_MODEL_TRAIN) | SY_MODEL_EMPTY, 0, err), "%s", found);
+    if (st == SY_OK) st = read_tensors(m, &c, found, l, err);
     sy_arena_free(&a);
+    if (!ledger) sy_ledger_free(&own);
     if (st != SY_OK) { sy_model_free(m); return st; }
     *out = m;
     return SY_OK;
@@ -443,7 +543,8 @@ static sy_status read_state(void *arg, sy_err *err)
         char name[NAME];
         sy_block *b = &s->r.m->layer[l].block;
         if (!s->r.m->layer[l].sparse) continue;
-        const sy_st_tensor *t = take(s->r.f, counts_name(b, name));
+        bool first;
+        const sy_st_tensor *t = take(s->r.f, counts_name(b, name), &first);
         if (!t || t->type != SY_DT_I64 || t->n != (size_t)(b->site.E + b->site.Z)) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' is missing or has another size", f->file, name);
         memcpy(b->counts.prev, t->data, t->bytes);
     }
@@ -460,9 +561,10 @@ sy_status sy_state_load(sy_model *m, const char *path, sy_state_item *item, int 
     f.n = 1;
     SY_TRY(sy_map_open(&s.map, path, err));
     sy_status st = parse_shard(&s, &f.a, err);
-    struct state_reading r = { { m, &f, NULL }, item, n };
+    struct state_reading r = { { .m = m, .f = &f }, item, n };
     if (st == SY_OK) st = sy_map_guard(path, read_state, &r, err);
     files_close(&f);
+    sy_arena_free(&r.r.scratch);
     return st;
 }
 

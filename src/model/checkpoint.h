@@ -1,22 +1,27 @@
 /* model/checkpoint.h - models on disk: a Hugging Face folder (config.json, model*.safetensors, generation_config.json).
  *
- * Own models write model_type "switchyard", with the keys of sy_spec_opts. Every load and save keeps a ledger. */
+ * Families of published models by their tables (family.h), own ones as model_type "switchyard" with the keys of sy_spec_opts. Every load and save
+ * keeps a ledger. */
 #ifndef SY_CHECKPOINT_H
 #define SY_CHECKPOINT_H
 
 #include "model/ledger.h"
 #include "model/model.h"
 
-/* Reads DIR/config.json of an own model; an unknown key is an error that names the nearest. Texts are copied into `a`. */
+/* Reads a config.json of an own model (an unknown key is an error that names the nearest) or of any family (family.h). Texts are copied into `a`. */
 sy_status sy_spec_read(const char *path, sy_spec *s, sy_arena *a, sy_err *err);
 /* Loads DIR (or the newest checkpoint of a run folder, see sy_checkpoint_find) into a new model. The ledger is opened and filled here,
- * settled before return, and freed by the caller; NULL: none wanted. how: SY_MODEL_TRAIN or 0. */
+ * settled before return, and freed by the caller; NULL: none wanted. how: SY_MODEL_TRAIN, SY_MODEL_STRICT. */
 sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigned how, sy_ledger *ledger, sy_err *err);
-/* Brings the weights of DIR into an existing model of the same spec. */
+/* Brings the weights of DIR into an existing model of the same spec; DIR/config.json says what the files call them. */
 sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err *err);
-/* Writes config.json, model.safetensors, generation_config.json and ledger.json into DIR, which must exist; each file atomically.
+/* Writes config.json, model.safetensors, generation_config.json and ledger.json into DIR, which must exist; each file atomically. As the family it
+ * was loaded from where that still says all of the spec, else as the first that does, else with model_type switchyard; the ledger says which.
  * eos < 0: the model has no end token. */
 sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *ledger, sy_err *err);
+/* The same as a family of that name, or "switchyard"; NULL: as above. SY_EUNSUP: its config.json cannot say what the model computes. What only
+ * training looks at may be lost, and the ledger says so. */
+sy_status sy_model_save_as(const sy_model *m, const char *family, const char *dir, int eos, sy_ledger *ledger, sy_err *err);
 
 /* Optimiser moments (NAME.m, NAME.v) and a few named numbers, as one safetensors file. */
 typedef struct sy_state_item { const char *key; int64_t value; } sy_state_item;

@@ -58,7 +58,11 @@ static void names(const sy_ledger *l, sy_ledger_kind kind, char *buf, size_t siz
 
 sy_status sy_ledger_settle(const sy_ledger *l, sy_err *err)
 {
-    char unknown[320] = "", missing[320] = "";
+    char unknown[320] = "", missing[320] = "", keys[320] = "";
+    if (l->strict && l->count[SY_L_KEY]) {
+        names(l, SY_L_KEY, keys, sizeof keys);
+        return sy_fail(err, SY_ELEDGER, "%s %s: config.json has keys that are not known to the family: %s; without --strict they are left aside", l->what, l->where, keys);
+    }
     if (!l->count[SY_L_UNKNOWN] && !l->count[SY_L_MISSING]) return SY_OK;
     names(l, SY_L_UNKNOWN, unknown, sizeof unknown);
     names(l, SY_L_MISSING, missing, sizeof missing);
@@ -71,7 +75,7 @@ char *sy_ledger_summary(const sy_ledger *l, char *buf, size_t size)
     int moved = l->count[SY_L_LOADED] + l->count[SY_L_CONVERTED] + l->count[SY_L_SAVED];
     size_t at = (size_t)snprintf(buf, size, "%s: %d tensors (%d expert matrices), %.4g M values", l->what, moved, l->experts, (double)l->values / 1e6);
     for (int k = 0; k < SY_L_KINDS && at < size; k++)
-        if (l->count[k] && k != SY_L_LOADED && k != SY_L_SAVED) at += (size_t)snprintf(buf + at, size - at, "; %d %s", l->count[k], texts[k]);
+        if (l->count[k] && k != SY_L_LOADED && k != SY_L_SAVED && k != SY_L_NOTE) at += (size_t)snprintf(buf + at, size - at, "; %d %s", l->count[k], texts[k]);
     return buf;
 }
 

@@ -5,6 +5,7 @@
 #ifndef SY_LEDGER_H
 #define SY_LEDGER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/arena.h"
@@ -16,7 +17,9 @@
     X(SAVED,     "saved")                                                        \
     X(SKIPPED,   "left out by rule")            /* note says which rule */       \
     X(UNKNOWN,   "unknown")                     /* in the file, no place for it */ \
-    X(MISSING,   "missing")                     /* the model wants it, no file has it */
+    X(MISSING,   "missing")                     /* the model wants it, no file has it */ \
+    X(KEY,       "config keys not known")       /* of a family's config.json; refused when strict */ \
+    X(NOTE,      "notes")                       /* a default that was taken, a value that was converted */
 
 typedef enum {
 #define X(name, text) SY_L_##name,
@@ -29,6 +32,7 @@ typedef struct sy_ledger_line { sy_ledger_kind kind; const char *name, *note; } 
 
 typedef struct sy_ledger {
     const char     *what, *where;       /* "load", "save"; the file or folder */
+    bool            strict;             /* settling refuses config keys that are not known */
     sy_arena        arena;
     sy_ledger_line *line;
     int             n, room, count[SY_L_KINDS];
@@ -40,7 +44,7 @@ void      sy_ledger_open(sy_ledger *l, const char *what, const char *where);    
 void      sy_ledger_free(sy_ledger *l);
 /* Name and note are copied. */
 sy_status sy_ledger_add(sy_ledger *l, sy_ledger_kind kind, const char *name, const char *note, uint64_t values, sy_err *err);
-/* SY_ELEDGER when something is unknown or missing: one sentence with the first names and what to do. */
+/* SY_ELEDGER when something is unknown or missing (strict: a key of config.json too): one sentence with the first names and what to do. */
 sy_status sy_ledger_settle(const sy_ledger *l, sy_err *err);
 /* "load: 57 tensors (48 expert matrices), 3.2 M values; 2 left out by rule" into buf; returns buf. */
 char     *sy_ledger_summary(const sy_ledger *l, char *buf, size_t size);

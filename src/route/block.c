@@ -121,7 +121,7 @@ static sy_status make_experts(struct maker *k)
     return h->params ? sy_within(k->err, h->params(b->zero.s, &b->site, b->site.Z, &k->own, k->err), "zero-cost expert %s", b->zero.m->name) : SY_OK;
 }
 
-/* The shared expert is a SwiGLU FFN of width shared_F that every token runs. */
+/* The shared expert is a gated FFN of width shared_F that every token runs. */
 static sy_status make_shared(struct maker *k)
 {
     sy_block *b = k->b;
@@ -163,6 +163,7 @@ sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *s
     b->site.Z = spec->Z;
     b->site.loaded |= !params->fresh;                        /* a checkpoint brings the weights, so a trained model's config is obeyed */
     b->routed_scale = spec->routed_scale;
+    b->shared_act = spec->shared_act;
     struct maker k = { .b = b, .spec = spec, .methods = methods, .err = err };
     k.own = (sy_own){ .params = params, .shared = "model.router", .seed = seed, .err = err };
     SY_TRY(make_router(&k));
@@ -282,7 +283,7 @@ static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_
 
 static sy_tensor *run_shared(sy_block *b, sy_tape *t, sy_tensor *x)
 {
-    sy_tensor *h = sy_glu(t, SY_ACT_SILU, sy_linear(t, x, &b->shared_gate_proj->w, NULL), sy_linear(t, x, &b->shared_up->w, NULL));
+    sy_tensor *h = sy_glu(t, b->shared_act, sy_linear(t, x, &b->shared_gate_proj->w, NULL), sy_linear(t, x, &b->shared_up->w, NULL));
     sy_tensor *y = sy_linear(t, h, &b->shared_down->w, NULL);
     if (!b->shared_gate) return y;
     return sy_mul_rows(t, y, sy_activate(t, SY_ACT_SIGMOID, sy_reshape(t, sy_linear(t, x, &b->shared_gate->w, NULL), SY_DIM(sy_rows(x)))));

@@ -16,6 +16,7 @@ typedef struct sy_block_spec {          /* texts as the user wrote them; borrowe
     int D, F, E, Z;
     int shared_F;                       /* width of the shared expert; 0 = none */
     bool shared_gate;                   /* its output times sigmoid(x . w) (Qwen2-MoE) */
+    sy_act shared_act;                  /* of its gate; zeroed: silu */
     double routed_scale;                /* weights times this; 1 */
 } sy_block_spec;
 
@@ -26,6 +27,7 @@ typedef struct sy_block {
     sy_term   router, expert, zero, edit[SY_MAX_TERMS], balance[SY_MAX_TERMS];
     int       n_edit, n_balance;
     double    routed_scale;
+    sy_act    shared_act;
     sy_param *gate;                     /* the linear router's weight [E+Z,D], or NULL when the router declares its own */
     sy_param *shared_up, *shared_gate_proj, *shared_down, *shared_gate;   /* or NULL */
     sy_counts counts;

@@ -415,7 +415,8 @@ static void configs(void **state)
         { "\"router\": \"topk", "\"router\": \"topq", SY_ENOENT, "topk" },
         { "\"router\": \"topk:", "\"router\": \"topk:x=1,", SY_EARG, "topk" },
         { "\"hidden_act\": \"silu\"", "\"hidden_act\": \"sluu\"", SY_EARG, "silu" },
-        { "\"model_type\": \"switchyard\"", "\"model_type\": \"llama\"", SY_EUNSUP, "llama" },
+        { "\"model_type\": \"switchyard\"", "\"model_type\": \"gemma2\"", SY_EUNSUP, "'gemma2' are not read yet" },
+        { "\"model_type\": \"switchyard\"", "\"model_type\": \"llema\"", SY_EUNSUP, "this version opens switchyard, llama" },
         { "\"model_type\": \"switchyard\"", "\"model_type\": 3", SY_EUNSUP, "(none)" },
         { "{", "[{", SY_EFORMAT, "config.json" },
     };

@@ -1,0 +1,28 @@
+/* model/family.c - the list of families, in the order in which saving tries them: plain ones first, then those that transformers opens by itself. */
+#include "model/family.h"
+
+#include <string.h>
+
+#define FAMILIES(X)     \
+    X(llama)            \
+    X(mistral)          \
+    X(qwen2)            \
+    X(qwen3)            \
+    X(mixtral)
+
+#define X(name) extern const sy_family sy_family_##name;
+FAMILIES(X)
+#undef X
+
+const sy_family *const sy_families[] = {
+#define X(name) &sy_family_##name,
+    FAMILIES(X)
+#undef X
+    NULL
+};
+
+const sy_family *sy_family_find(const char *name)
+{
+    for (const sy_family *const *f = sy_families; *f; f++) if (!strcmp((*f)->name, name)) return *f;
+    return NULL;
+}
