@@ -219,8 +219,8 @@ static void extend_caches(pass *p, int l, const sy_tensor *k, const sy_tensor *v
             }
         p->seg[s].k = kv->k + at;
         p->seg[s].v = kv->v + at;
-        p->seg[s].stride = hd;
-        p->seg[s].head_stride = head;
+        p->seg[s].stride = p->seg[s].v_stride = hd;
+        p->seg[s].head_stride = p->seg[s].v_head_stride = head;
     }
 }
 

@@ -108,7 +108,7 @@ static void rope_set(sy_engine *e)
     for (int inter = 0; inter < 2; inter++) {
         sy_tape t;
         sy_tape_init(&t, e, false);
-        sy_tensor *x = leaf(&t, 5, SY_DIM(5, H * HD)), *y = sy_rope_apply(&t, x, HD, pos, &(sy_rope){ ROT, freq, 1.5, inter });
+        sy_tensor *x = leaf(&t, 5, SY_DIM(5, H * HD)), *y = sy_rope_apply(&t, x, HD, pos, &(sy_rope){ ROT, freq, 1.5, .interleaved = inter });
         sy_expect_ok(sy_tape_status(&t, err));
         for (int i = 0; i < 5; i++)
             for (int h = 0; h < H; h++) {

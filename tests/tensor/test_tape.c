@@ -202,12 +202,12 @@ static sy_tensor *big(sy_tape *t, int what)
     case 9: return sy_logsumexp(t, x);
     case 10: return sy_rmsnorm(t, x, sy_sample_leaf(t, 0.5, 1.5, SY_DIM(D)), 1e-6);
     case 11: return sy_layernorm(t, x, sy_sample_leaf(t, 0.5, 1.5, SY_DIM(D)), sy_sample_leaf(t, -1, 1, SY_DIM(D)), 1e-6);
-    case 12: return sy_rope_apply(t, sy_sample_leaf(t, -1, 1, SY_DIM(T, 160)), 8, pos, &(sy_rope){ 8, freq, 1, false });
+    case 12: return sy_rope_apply(t, sy_sample_leaf(t, -1, 1, SY_DIM(T, 160)), 8, pos, &(sy_rope){ 8, freq, 1, .interleaved = false });
     case 13: {
         sy_tensor *q = sy_sample_leaf(t, -2, 2, SY_DIM(T, 64)), *k = sy_sample_leaf(t, -2, 2, SY_DIM(T, 32));
-        return sy_attention(t, q, k, sy_sample_leaf(t, -1, 1, SY_DIM(T, 32)), &(sy_attn){ 4, 2, 16, 0.25, 0, true }, seg, 2);
+        return sy_attention(t, q, k, sy_sample_leaf(t, -1, 1, SY_DIM(T, 32)), &(sy_attn){ 4, 2, 16, 0.25, 0, .causal = true }, seg, 2);
     }
-    case 14: return sy_cross_entropy(t, x, sy_sample_weight(t, -1, 1, SY_DIM(D, D)), label, &(sy_xent){ 0.01, 0.1, 0.001, NULL });
+    case 14: return sy_cross_entropy(t, x, sy_sample_weight(t, -1, 1, SY_DIM(D, D)), label, &(sy_xent){ .scale = 0.01, .smoothing = 0.1, .z_loss = 0.001 });
     case 15: return sy_sum(t, x);
     case 16: return sy_dot_const(t, x, c);
     case 17: return sy_sum_rows(t, x, valid);

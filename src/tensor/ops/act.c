@@ -1,4 +1,6 @@
 /* tensor/ops/act.c - activations, alone and as gates of a linear unit (GLU family: Shazeer, arXiv:2002.05202). */
+#include <math.h>
+
 #include "tensor/ops/span.h"
 
 enum { ACT_OPS = 8 };                               /* work of one activation, in element-wise operations */
@@ -63,4 +65,10 @@ sy_tensor *sy_glu(sy_tape *t, sy_act a, sy_tensor *gate, sy_tensor *up)
     if (!n || !sy_node_arg(n, &(struct act){ a }, sizeof(struct act))) return &t->empty;
     n->out = sy_new_like(t, gate);
     return sy_apply(n);
+}
+
+sy_tensor *sy_glu_clamped(sy_tape *t, sy_tensor *gate, sy_tensor *up, double alpha, double limit)
+{
+    sy_tensor *g = sy_clamp(t, gate, -INFINITY, limit), *u = sy_affine(t, sy_clamp(t, up, -limit, limit), 1, 1);
+    return sy_mul(t, sy_mul(t, g, sy_activate(t, SY_ACT_SIGMOID, sy_affine(t, g, alpha, 0))), u);
 }

@@ -10,7 +10,9 @@
  *             out = O / l;  lse = m + log l, kept for backward
  *             a task has up to 64 queries under all heads of a KV head; where such tiles are few, every chunk is a task of its own
  *   backward  D = rowsum(dO O);  P = exp(scale S - lse);  dV += P^T dO;  dS = scale P (dO V^T - D);  dQ += dS K;  dK += dS^T Q
- *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries. */
+ *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries.
+ *   softcap   c tanh(scale S / c) stands for scale S; dS gets its derivative 1 - tanh^2.
+ *   sink      a logit z of the head joins m and l when all chunks are merged, so lse counts it; its value is zero: dz = -sum exp(z - lse) D. */
 #include <math.h>
 #include <string.h>
 
@@ -28,10 +30,10 @@ struct keys { const sy_real *x; size_t stride; };
 static struct keys keys_of(const sy_node *n, const sy_segment *s, int kv, bool values)
 {
     const struct attn *a = n->arg;
-    const sy_real *cache = values ? s->v : s->k;
-    size_t hd = (size_t)a->a.head_dim, wide = (size_t)a->a.n_kv_heads * hd;
-    if (cache) return (struct keys){ cache + (size_t)kv * s->head_stride, s->stride };
-    return (struct keys){ n->in[values ? 2 : 1]->x + (size_t)s->row * wide + (size_t)kv * hd, wide };
+    size_t w = (size_t)(values ? a->a.value_dim : a->a.head_dim), wide = (size_t)a->a.n_kv_heads * w;
+    if (s->k && values) return (struct keys){ s->v + (size_t)kv * s->v_head_stride, s->v_stride };
+    if (s->k) return (struct keys){ s->k + (size_t)kv * s->head_stride, s->stride };
+    return (struct keys){ n->in[values ? 2 : 1]->x + (size_t)s->row * wide + (size_t)kv * w, wide };
 }
 
 /* The keys lo .. hi-1 that a query at position p sees within k0 .. k1-1; none: lo = hi, still within. */
@@ -70,11 +72,11 @@ struct tile {
     const sy_segment *seg;
     int kv, q0, p0, n, rows;            /* KV head; first query in the segment and its position; queries; rows = queries times heads */
     int from, end;                      /* first block of keys, end of the keys */
-    sy_real *q, *s, *o, *out;           /* [rows,hd], [rows,64], [rows,hd] of the chunk, [rows,hd] merged */
+    sy_real *q, *s, *o, *out;           /* [rows,hd], [rows,64], [rows,vd] of the chunk, [rows,vd] merged */
     sy_real *m, *l, *top, *sum;         /* [rows] of the chunk, [rows] merged */
 };
 
-static size_t tile_values(int rows, int hd) { return (size_t)rows * (3 * (size_t)hd + BLOCK + 4) + 16 * 8; }
+static size_t tile_values(int rows, int hd, int vd) { return (size_t)rows * ((size_t)hd + 2 * (size_t)vd + BLOCK + 4) + 16 * 8; }
 
 static sy_real *take(sy_real **at, size_t n)        /* n values on a border of 64 bytes (of 16 values) */
 {
@@ -85,10 +87,10 @@ static sy_real *take(sy_real **at, size_t n)        /* n values on a border of 6
 
 static void tile_open(struct tile *t, sy_real *room)
 {
-    size_t rows = (size_t)t->rows, hd = (size_t)t->a->head_dim;
-    t->q = take(&room, rows * hd);
-    t->o = take(&room, rows * hd);
-    t->out = take(&room, rows * hd);
+    size_t rows = (size_t)t->rows, vd = (size_t)t->a->value_dim;
+    t->q = take(&room, rows * (size_t)t->a->head_dim);
+    t->o = take(&room, rows * vd);
+    t->out = take(&room, rows * vd);
     t->s = take(&room, rows * BLOCK);
     t->m = take(&room, rows);
     t->l = take(&room, rows);
@@ -96,23 +98,30 @@ static void tile_open(struct tile *t, sy_real *room)
     t->sum = take(&room, rows);
 }
 
+/* n raw dot products become capped scores. */
+static void cap_row(const sy_attn *a, int n, sy_real *s)
+{
+    for (int j = 0; j < n; j++) s[j] = (sy_real)(a->softcap * tanh(a->scale * (double)s[j] / a->softcap));
+}
+
 /* Rows r .. r+rows-1 meet the n keys from k0 on: panels, or their rows K when panels is NULL. first: block of the chunk. */
 static void meet_rows(struct tile *t, int r, int rows, const sy_real *panels, struct keys K, struct keys V, int k0, int n, bool first)
 {
-    int hd = t->a->head_dim;
-    sy_real *q = t->q + (size_t)r * (size_t)hd, *o = t->o + (size_t)r * (size_t)hd, *S = t->s + (size_t)r * BLOCK;
+    int hd = t->a->head_dim, vd = t->a->value_dim;
+    sy_real *q = t->q + (size_t)r * (size_t)hd, *o = t->o + (size_t)r * (size_t)vd, *S = t->s + (size_t)r * BLOCK, by = t->a->softcap != 0 ? 1 : (sy_real)t->a->scale;
     if (panels) t->k->gemm_panels(rows, n, hd, q, (size_t)hd, panels, S, BLOCK, false);
     else t->k->gemm_rows(rows, n, hd, q, (size_t)hd, K.x + (size_t)k0 * K.stride, K.stride, S, BLOCK, false);
     for (int i = 0; i < rows; i++) {
         int lo, hi;
         sy_real *s = S + (size_t)i * BLOCK;
         visible(t->a, t->p0 + (r + i) % t->n, k0, k0 + n, &lo, &hi);
-        sy_real a = t->k->attn_row(hi - lo, (sy_real)t->a->scale, s + (lo - k0), &t->m[r + i], &t->l[r + i]);
+        if (t->a->softcap != 0) cap_row(t->a, hi - lo, s + (lo - k0));
+        sy_real a = t->k->attn_row(hi - lo, by, s + (lo - k0), &t->m[r + i], &t->l[r + i]);
         for (int j = 0; j < lo - k0; j++) s[j] = 0;
         for (int j = hi - k0; j < n; j++) s[j] = 0;
-        if (!first && a != 1) t->k->scale((size_t)hd, a, o + (size_t)i * (size_t)hd, o + (size_t)i * (size_t)hd);
+        if (!first && a != 1) t->k->scale((size_t)vd, a, o + (size_t)i * (size_t)vd, o + (size_t)i * (size_t)vd);
     }
-    t->k->gemm(rows, hd, n, S, BLOCK, 1, V.x + (size_t)k0 * V.stride, V.stride, o, (size_t)hd, !first);
+    t->k->gemm(rows, vd, n, S, BLOCK, 1, V.x + (size_t)k0 * V.stride, V.stride, o, (size_t)vd, !first);
 }
 
 /* All rows meet one block, keys k0 .. k1-1. Along the diagonal strips of queries stop at the last key that one of them sees. */
@@ -130,20 +139,20 @@ static void meet(struct tile *t, const sy_real *panels, struct keys K, struct ke
 /* Adds a chunk's (m, l, O) to what is merged; a row that saw nothing of the chunk stays as it is. */
 static void merge(struct tile *t)
 {
-    size_t hd = (size_t)t->a->head_dim;
+    size_t vd = (size_t)t->a->value_dim;
     for (int r = 0; r < t->rows; r++) {
-        sy_real *o = t->o + (size_t)r * hd, *out = t->out + (size_t)r * hd, m = t->m[r];
+        sy_real *o = t->o + (size_t)r * vd, *out = t->out + (size_t)r * vd, m = t->m[r];
         if (m == -(sy_real)INFINITY) continue;
         if (t->top[r] == -(sy_real)INFINITY) {
-            memcpy(out, o, hd * sizeof *out);
+            memcpy(out, o, vd * sizeof *out);
             t->top[r] = m;
             t->sum[r] = t->l[r];
             continue;
         }
         sy_real top = m > t->top[r] || m != m ? m : t->top[r], e[2] = { t->top[r] - top, m - top };
         t->k->exp(2, e, e);
-        t->k->scale(hd, e[0], out, out);
-        t->k->axpy(hd, e[1], o, out);
+        t->k->scale(vd, e[0], out, out);
+        t->k->axpy(vd, e[1], o, out);
         t->sum[r] = e[0] * t->sum[r] + e[1] * t->l[r];
         t->top[r] = top;
     }
@@ -222,16 +231,23 @@ static void chunk_run(const struct fwd *f, struct tile *t, int c)
 /* Writes the merged rows out. */
 static void tile_end(const struct fwd *f, const struct tile *t)
 {
-    size_t D = (size_t)t->a->head_dim, ld = (size_t)t->a->n_heads * D, T = (size_t)sy_rows(f->n->out);
+    size_t vd = (size_t)t->a->value_dim, ld = (size_t)t->a->n_heads * vd, T = (size_t)sy_rows(f->n->out);
     sy_real *lse = f->n->aux;
     for (int r = 0; r < t->rows; r++) {
         size_t row = (size_t)(t->seg->row + t->q0 + r % t->n), h = (size_t)(t->kv * (t->a->n_heads / t->a->n_kv_heads) + r / t->n);
-        sy_real *out = f->n->out->x + row * ld + h * D;
-        bool none = t->top[r] == -(sy_real)INFINITY;
-        if (none) memset(out, 0, D * sizeof *out);
-        else t->k->scale(D, 1 / t->sum[r], t->out + (size_t)r * D, out);
-        for (size_t i = 0; i < D; i++) out[i] += 0;     /* -0 becomes 0: keys of weight zero may have settled its sign or not */
-        if (lse) lse[h * T + row] = none ? t->top[r] : t->top[r] + (sy_real)log((double)t->sum[r]);
+        sy_real *out = f->n->out->x + row * ld + h * vd, top = t->top[r], sum = t->sum[r], by = 1 / sum;
+        bool none = top == -(sy_real)INFINITY;
+        if (t->a->sinks && !none) {
+            sy_real sink = t->a->sinks->x[h], both = sink > top ? sink : top, e[2] = { top - both, sink - both };
+            t->k->exp(2, e, e);
+            sum = e[0] * sum + e[1];
+            by = e[0] / sum;
+            top = both;
+        }
+        if (none) memset(out, 0, vd * sizeof *out);
+        else t->k->scale(vd, by, t->out + (size_t)r * vd, out);
+        for (size_t i = 0; i < vd; i++) out[i] += 0;    /* -0 becomes 0: keys of weight zero may have settled its sign or not */
+        if (lse) lse[h * T + row] = none ? top : top + (sy_real)log((double)sum);
     }
 }
 
@@ -304,8 +320,8 @@ static bool fwd_room(struct fwd *f, int tiles)
         if (c > most) most = c;
     }
     f->pack_tasks = (int)blocks;
-    f->each = (tile_values(rows, a->a.head_dim) + 15) / 16 * 16;
-    f->part_each = ((size_t)rows * ((size_t)a->a.head_dim + 2) + 16 * 3) / 16 * 16;
+    f->each = (tile_values(rows, a->a.head_dim, a->a.value_dim) + 15) / 16 * 16;
+    f->part_each = ((size_t)rows * ((size_t)a->a.value_dim + 2) + 16 * 3) / 16 * 16;
     if (most > 2 && threads > 1 && tiles < 2 * (int)threads) f->most = most;
     size_t parts = sy_mul_size((size_t)tiles * (size_t)f->most, f->part_each), all = sy_mul_size(threads, f->each) + sy_mul_size(blocks, block) + parts;
     f->room = sy_arena_alloc(&t->arena, sy_mul_size(all, sizeof *f->room));
@@ -335,7 +351,7 @@ static void attention_f(sy_node *n)
     struct fwd f = { .n = n, .tile = longest < BLOCK ? longest : BLOCK };
     int tiles = 0;
     for (int i = 0; i < a->n_seg; i++) tiles += (a->seg[i].n + f.tile - 1) / f.tile * a->a.n_kv_heads;
-    uint64_t madds = 2 * pairs(a) * ld;
+    uint64_t madds = pairs(a) * (uint64_t)a->a.n_heads * (uint64_t)(a->a.head_dim + a->a.value_dim);
     t->madds += madds;
     sy_mark mark = sy_arena_mark(&t->arena);
     if (!fwd_room(&f, tiles)) return;
@@ -347,32 +363,44 @@ static void attention_f(sy_node *n)
 
 /* ---- backward ---- */
 
-struct bwd { sy_node *n; sy_real *dq, *dk, *dv, *dot, *room; size_t each; };   /* dot [H,T] = rowsum(dO O); a gradient may be NULL */
+struct bwd { sy_node *n; sy_real *dq, *dk, *dv, *dsink, *dot, *room; size_t each; };   /* dot [H,T] = rowsum(dO O); a gradient may be NULL */
+
+/* Scores and dO V^T of the n keys that a row sees become probabilities and the gradient of the raw dot products. */
+static void back_row(const struct attn *a, const sy_kernels *k, int n, sy_real lse, sy_real dot, sy_real *p, sy_real *ds)
+{
+    if (a->a.softcap == 0) { k->attn_row_b(n, (sy_real)a->a.scale, lse, dot, p, ds); return; }
+    sy_real slope[BLOCK];
+    cap_row(&a->a, n, p);
+    for (int j = 0; j < n; j++) slope[j] = (sy_real)(a->a.scale * (1 - (double)p[j] / a->a.softcap * ((double)p[j] / a->a.softcap)));
+    k->attn_row_b(n, 1, lse, dot, p, ds);
+    k->mul((size_t)n, ds, slope, ds);
+}
 
 /* Queries q0 .. q0+nq-1 of head h against keys k0 .. k0+nk-1, whose panels are packed. */
 static void back_block(const struct bwd *b, const sy_segment *seg, int h, int q0, int nq, int k0, int nk, const sy_real *kp, const sy_real *vp, sy_real *P, sy_real *dS)
 {
     const struct attn *a = b->n->arg;
     const sy_kernels *k = b->n->tape->eng->k;
-    int hd = a->a.head_dim, kv = h / (a->a.n_heads / a->a.n_kv_heads), T = sy_rows(b->n->out);
-    size_t ld = (size_t)a->a.n_heads * (size_t)hd, ldk = (size_t)a->a.n_kv_heads * (size_t)hd;
-    size_t q = (size_t)(seg->row + q0) * ld + (size_t)h * (size_t)hd, kk = (size_t)(seg->row + k0) * ldk + (size_t)kv * (size_t)hd;
-    const sy_real *Q = b->n->in[0]->x + q, *dO = b->n->out->dx + q, *K = b->n->in[1]->x + kk;
-    const sy_real *lse = (const sy_real *)b->n->aux + (size_t)h * (size_t)T + seg->row + q0, *dot = b->dot + (size_t)h * (size_t)T + seg->row + q0;
-    k->gemm_panels(nq, nk, hd, Q, ld, kp, P, BLOCK, false);
-    k->gemm_panels(nq, nk, hd, dO, ld, vp, dS, BLOCK, false);
+    int hd = a->a.head_dim, vd = a->a.value_dim, kv = h / (a->a.n_heads / a->a.n_kv_heads), T = sy_rows(b->n->out);
+    size_t H = (size_t)a->a.n_heads, KV = (size_t)a->a.n_kv_heads, qrow = (size_t)(seg->row + q0), krow = (size_t)(seg->row + k0);
+    size_t ldq = H * (size_t)hd, ldo = H * (size_t)vd, ldk = KV * (size_t)hd, ldv = KV * (size_t)vd;
+    size_t q = qrow * ldq + (size_t)h * (size_t)hd, o = qrow * ldo + (size_t)h * (size_t)vd, kk = krow * ldk + (size_t)kv * (size_t)hd, vv = krow * ldv + (size_t)kv * (size_t)vd;
+    const sy_real *Q = b->n->in[0]->x + q, *dO = b->n->out->dx + o, *K = b->n->in[1]->x + kk;
+    const sy_real *lse = (const sy_real *)b->n->aux + (size_t)h * (size_t)T + qrow, *dot = b->dot + (size_t)h * (size_t)T + qrow;
+    k->gemm_panels(nq, nk, hd, Q, ldq, kp, P, BLOCK, false);
+    k->gemm_panels(nq, nk, vd, dO, ldo, vp, dS, BLOCK, false);
     for (int i = 0; i < nq; i++) {
         int lo, hi;
         sy_real *p = P + (size_t)i * BLOCK, *ds = dS + (size_t)i * BLOCK;
         visible(&a->a, q0 + i, k0, k0 + nk, &lo, &hi);
         if (lse[i] == -(sy_real)INFINITY) hi = lo;      /* a row without a key */
-        k->attn_row_b(hi - lo, (sy_real)a->a.scale, lse[i], dot[i], p + (lo - k0), ds + (lo - k0));
+        back_row(a, k, hi - lo, lse[i], dot[i], p + (lo - k0), ds + (lo - k0));
         for (int j = 0; j < lo - k0; j++) p[j] = ds[j] = 0;
         for (int j = hi - k0; j < nk; j++) p[j] = ds[j] = 0;
     }
-    if (b->dv) k->gemm(nk, hd, nq, P, 1, BLOCK, dO, ld, b->dv + kk, ldk, true);
-    if (b->dq) k->gemm(nq, hd, nk, dS, BLOCK, 1, K, ldk, b->dq + q, ld, true);
-    if (b->dk) k->gemm(nk, hd, nq, dS, 1, BLOCK, Q, ld, b->dk + kk, ldk, true);
+    if (b->dv) k->gemm(nk, vd, nq, P, 1, BLOCK, dO, ldo, b->dv + vv, ldv, true);
+    if (b->dq) k->gemm(nq, hd, nk, dS, BLOCK, 1, K, ldk, b->dq + q, ldq, true);
+    if (b->dk) k->gemm(nk, hd, nq, dS, 1, BLOCK, Q, ldq, b->dk + kk, ldk, true);
 }
 
 static void bwd_task(void *arg, int task, int worker)
@@ -381,19 +409,19 @@ static void bwd_task(void *arg, int task, int worker)
     const struct attn *a = b->n->arg;
     const sy_kernels *k = b->n->tape->eng->k;
     const sy_segment *seg = &a->seg[task / a->a.n_kv_heads];
-    int kv = task % a->a.n_kv_heads, hd = a->a.head_dim, g = a->a.n_heads / a->a.n_kv_heads, T = sy_rows(b->n->out);
-    size_t ld = (size_t)a->a.n_heads * (size_t)hd;
+    int kv = task % a->a.n_kv_heads, hd = a->a.head_dim, vd = a->a.value_dim, g = a->a.n_heads / a->a.n_kv_heads, T = sy_rows(b->n->out);
+    size_t ld = (size_t)a->a.n_heads * (size_t)vd;
     sy_real *room = b->room + (size_t)worker * b->each, *P = take(&room, BLOCK * BLOCK), *dS = take(&room, BLOCK * BLOCK), *kp = take(&room, wide(k, hd)), *vp = room;
     for (int h = kv * g; h < (kv + 1) * g; h++)
         for (int i = seg->row; i < seg->row + seg->n; i++) {
-            size_t o = (size_t)i * ld + (size_t)h * (size_t)hd;
-            b->dot[(size_t)h * (size_t)T + (size_t)i] = k->dot((size_t)hd, b->n->out->dx + o, b->n->out->x + o);
+            size_t o = (size_t)i * ld + (size_t)h * (size_t)vd;
+            b->dot[(size_t)h * (size_t)T + (size_t)i] = k->dot((size_t)vd, b->n->out->dx + o, b->n->out->x + o);
         }
     struct keys K = keys_of(b->n, seg, kv, false), V = keys_of(b->n, seg, kv, true);
     for (int k0 = 0; k0 < seg->n; k0 += BLOCK) {
         int nk = seg->n - k0 < BLOCK ? seg->n - k0 : BLOCK;
         k->pack(nk, hd, K.x + (size_t)k0 * K.stride, K.stride, kp);
-        k->pack(nk, hd, V.x + (size_t)k0 * V.stride, V.stride, vp);
+        k->pack(nk, vd, V.x + (size_t)k0 * V.stride, V.stride, vp);
         int from = a->a.causal ? k0 : 0, end = seg->n;
         if (a->a.window && end - a->a.window > k0 + nk - 1) end = k0 + nk - 1 + a->a.window;   /* the last key is seen up to there */
         for (int h = kv * g; h < (kv + 1) * g; h++)
@@ -406,39 +434,61 @@ static void bwd_task(void *arg, int task, int worker)
     }
 }
 
+/* The sink of head h against all rows, in their order; rows of no segment have dot 0, rows without a key have lse -inf. */
+static void back_sinks(void *arg, int from, int to, int worker)
+{
+    (void)worker;
+    const struct bwd *b = arg;
+    size_t T = (size_t)sy_rows(b->n->out);
+    for (int h = from; h < to; h++) {
+        const sy_real *lse = (const sy_real *)b->n->aux + (size_t)h * T, *dot = b->dot + (size_t)h * T;
+        double sink = (double)b->n->in[3]->x[h], sum = 0;
+        for (size_t i = 0; i < T; i++)
+            if (dot[i] != 0 && lse[i] != -(sy_real)INFINITY) sum += exp(sink - (double)lse[i]) * (double)dot[i];
+        b->dsink[h] -= (sy_real)sum;
+    }
+}
+
 static void attention_b(sy_node *n)
 {
     const struct attn *a = n->arg;
     sy_tape *t = n->tape;
-    struct bwd b = { .n = n, .dq = sy_grad(n, 0), .dk = sy_grad(n, 1), .dv = sy_grad(n, 2) };
+    struct bwd b = { .n = n, .dq = sy_grad(n, 0), .dk = sy_grad(n, 1), .dv = sy_grad(n, 2), .dsink = sy_grad(n, 3) };
     if (t->status != SY_OK) return;
     sy_mark mark = sy_arena_mark(&t->arena);
     b.dot = sy_tape_alloc(t, (size_t)sy_rows(n->out) * (size_t)a->a.n_heads, sizeof(sy_real));
-    b.each = (2 * BLOCK * BLOCK + 2 * wide(t->eng->k, a->a.head_dim) + 16 * 4) / 16 * 16;
+    b.each = (2 * BLOCK * BLOCK + wide(t->eng->k, a->a.head_dim) + wide(t->eng->k, a->a.value_dim) + 16 * 4) / 16 * 16;
     b.room = sy_tape_alloc(t, sy_mul_size((size_t)t->eng->threads, b.each), sizeof(sy_real));
     if (t->status != SY_OK) return;
-    uint64_t madds = 5 * pairs(a) * (uint64_t)sy_cols(n->out);
+    uint64_t madds = pairs(a) * (uint64_t)a->a.n_heads * (uint64_t)(3 * a->a.head_dim + 2 * a->a.value_dim);
     t->madds += madds;
     run_tasks(t->eng, a->n_seg * a->a.n_kv_heads, madds, bwd_task, &b);
+    if (b.dsink) sy_each(t->eng, a->a.n_heads, 20.0 * sy_rows(n->out), back_sinks, &b);
     sy_arena_release(&t->arena, mark);
 }
 
 static sy_tensor *attention_sample(sy_tape *t, int variant)
 {
     static const sy_segment whole[] = { { .row = 0, .n = 7 } }, two[] = { { .row = 0, .n = 3 }, { .row = 4, .n = 3 } }, blocks[] = { { .row = 0, .n = 70 } }, chunks[] = { { .row = 0, .n = 260 } };
-    static const struct { sy_attn a; const sy_segment *seg; int n_seg, T; } cases[] = {
-        { { 2, 2, 4, 0.5, 0, true }, whole, 1, 7 },     { { 4, 2, 3, 0.6, 0, true }, two, 2, 8 },        /* row 3 and row 7 belong to no segment */
-        { { 2, 1, 4, 0.5, 3, true }, whole, 1, 7 },     { { 2, 1, 4, 0.5, 0, false }, two, 2, 7 },
-        { { 1, 1, 2, 0.7, 0, true }, blocks, 1, 70 },   { { 2, 1, 2, 0.7, 9, true }, blocks, 1, 70 },    /* two blocks, and a window over their border */
-        { { 1, 1, 1, 1.0, 0, true }, chunks, 1, 260 },                                                   /* two chunks */
+    static const struct { sy_attn a; const sy_segment *seg; int n_seg, T; bool sinks; } cases[] = {
+        { { 2, 2, 4, 0.5, 0, .causal = true }, whole, 1, 7, false },     { { 4, 2, 3, 0.6, 0, .causal = true }, two, 2, 8, false },      /* row 3 and row 7 belong to no segment */
+        { { 2, 1, 4, 0.5, 3, .causal = true }, whole, 1, 7, false },     { { 2, 1, 4, 0.5, 0, .causal = false }, two, 2, 7, false },
+        { { 1, 1, 2, 0.7, 0, .causal = true }, blocks, 1, 70, false },   { { 2, 1, 2, 0.7, 9, .causal = true }, blocks, 1, 70, false },  /* two blocks, and a window over their border */
+        { { 1, 1, 1, 1.0, 0, .causal = true }, chunks, 1, 260, false },                                                                  /* two chunks */
+        { { 4, 2, 3, 0.6, 0, .causal = true }, two, 2, 8, true },        { { 2, 1, 2, 0.7, 9, .causal = true }, blocks, 1, 70, true },
+        { { 2, 2, 4, 0.5, 0, .causal = true, .softcap = 0.8 }, whole, 1, 7, false },
+        { { 2, 1, 5, 0.5, 0, .causal = true, .value_dim = 2 }, two, 2, 7, false },
+        { { 2, 2, 2, 0.5, 4, .causal = true, .value_dim = 5, .softcap = 1.5 }, whole, 1, 7, true },
+        { { 2, 1, 4, 0.5, 0, .causal = false, .value_dim = 3 }, two, 2, 7, true },
     };
     if (variant >= (int)SY_COUNT(cases)) return NULL;
-    const sy_attn *a = &cases[variant].a;
-    int T = cases[variant].T;
-    sy_tensor *q = sy_sample_leaf(t, -2, 2, SY_DIM(T, a->n_heads * a->head_dim));
-    sy_tensor *k = sy_sample_leaf(t, -2, 2, SY_DIM(T, a->n_kv_heads * a->head_dim));
-    sy_tensor *v = sy_sample_leaf(t, -1, 1, SY_DIM(T, a->n_kv_heads * a->head_dim));
-    return sy_attention(t, q, k, v, a, cases[variant].seg, cases[variant].n_seg);
+    sy_attn a = cases[variant].a;
+    int T = cases[variant].T, vd = a.value_dim ? a.value_dim : a.head_dim;
+    sy_tensor *q = sy_sample_leaf(t, -2, 2, SY_DIM(T, a.n_heads * a.head_dim));
+    sy_tensor *k = sy_sample_leaf(t, -2, 2, SY_DIM(T, a.n_kv_heads * a.head_dim));
+    sy_tensor *v = sy_sample_leaf(t, -1, 1, SY_DIM(T, a.n_kv_heads * vd));
+    if (cases[variant].sinks) a.sinks = sy_sample_leaf(t, -1, 1, SY_DIM(a.n_heads));
+    return sy_attention(t, q, k, v, &a, cases[variant].seg, cases[variant].n_seg);
 }
 
 const sy_op sy_op_attention = { "attention", attention_f, attention_b, NULL, attention_sample };
@@ -462,21 +512,28 @@ static bool segments_fit(sy_tape *t, int T, sy_tensor *k, sy_tensor *v, const sy
     return true;
 }
 
-sy_tensor *sy_attention(sy_tape *t, sy_tensor *q, sy_tensor *k, sy_tensor *v, const sy_attn *a, const sy_segment *seg, int n_seg)
+sy_tensor *sy_attention(sy_tape *t, sy_tensor *q, sy_tensor *k, sy_tensor *v, const sy_attn *how, const sy_segment *seg, int n_seg)
 {
     if (!sy__same(t, "attention", 1, &q)) return &t->empty;
-    int T = sy_rows(q), hd = a->head_dim;
-    if (a->n_heads < 1 || a->n_kv_heads < 1 || a->n_heads % a->n_kv_heads || hd < 1 || sy_cols(q) != a->n_heads * hd)
+    sy_attn filled = *how, *a = &filled;
+    if (!a->value_dim) a->value_dim = a->head_dim;
+    int T = sy_rows(q), hd = a->head_dim, vd = a->value_dim;
+    if (a->n_heads < 1 || a->n_kv_heads < 1 || a->n_heads % a->n_kv_heads || hd < 1 || vd < 1 || sy_cols(q) != a->n_heads * hd)
         return sy_tape_fail(t, SY_ESHAPE, "attention: %d heads over %d KV heads of %d values, and %d columns of queries", a->n_heads, a->n_kv_heads, hd, sy_cols(q));
     for (int i = 0; i < 2; i++) {
         const sy_tensor *x = i ? v : k;
-        if (x && (sy_rows(x) != T || sy_cols(x) != a->n_kv_heads * hd))
-            return sy_tape_fail(t, SY_ESHAPE, "attention: %s are %d x %d, they must be %d x %d", i ? "values" : "keys", sy_rows(x), sy_cols(x), T, a->n_kv_heads * hd);
+        int cols = a->n_kv_heads * (i ? vd : hd);
+        if (x && (sy_rows(x) != T || sy_cols(x) != cols))
+            return sy_tape_fail(t, SY_ESHAPE, "attention: %s are %d x %d, they must be %d x %d", i ? "values" : "keys", sy_rows(x), sy_cols(x), T, cols);
     }
+    if (a->sinks && (!a->sinks->x || sy_numel(a->sinks) != (size_t)a->n_heads))
+        return sy_tape_fail(t, SY_ESHAPE, "attention: %zu sinks for %d heads", a->sinks->x ? sy_numel(a->sinks) : 0, a->n_heads);
+    if (!(a->softcap >= 0)) return sy_tape_fail(t, SY_EARG, "attention: scores capped at %g; a cap is positive, 0 means none", a->softcap);
     if (a->window < 0 || (a->window && !a->causal)) return sy_tape_fail(t, SY_EARG, "attention: a window of %d positions%s", a->window, a->causal ? "" : " looks back only, so attention must be causal");
-    if (!segments_fit(t, T, k, v, a, seg, n_seg, t->record && (q->wants || (k && k->wants) || (v && v->wants)))) return &t->empty;
-    sy_node *n = sy_node_new(t, &sy_op_attention, SY_IN(q, k, v), SY_NOW);
+    bool wants = q->wants || (k && k->wants) || (v && v->wants) || (a->sinks && a->sinks->wants);
+    if (!segments_fit(t, T, k, v, a, seg, n_seg, t->record && wants)) return &t->empty;
+    sy_node *n = sy_node_new(t, &sy_op_attention, SY_IN(q, k, v, a->sinks), SY_NOW);
     if (!n || !sy_node_arg(n, &(struct attn){ *a, seg, n_seg }, sizeof(struct attn))) return &t->empty;
-    n->out = sy_new_like(t, q);
+    n->out = sy_new(t, SY_DIM(T, a->n_heads * vd));
     return sy_apply(n);
 }

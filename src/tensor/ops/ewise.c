@@ -133,6 +133,60 @@ static sy_tensor *ln_sample(sy_tape *t, int variant) { return variant ? NULL : s
 const sy_op sy_op_ln = { "ln", ln_f, ln_b, NULL, ln_sample };
 sy_tensor *sy_ln(sy_tape *t, sy_tensor *x) { return sy__map(t, &sy_op_ln, x, NULL, 0); }
 
+/* ---- a value within limits, and one that nears a limit ---- */
+
+struct clamp { sy_real low, high; };
+
+static void clamp_values(const sy_span *s, size_t at, size_t n)
+{
+    const struct clamp c = *(const struct clamp *)s->n->arg;
+    for (size_t i = at; i < at + n; i++) {
+        sy_real x = s->a[i];
+        s->y[i] = x < c.low ? c.low : x > c.high ? c.high : x;          /* NaN stays */
+    }
+}
+static void clamp_back(const sy_span *s, size_t at, size_t n)
+{
+    const struct clamp c = *(const struct clamp *)s->n->arg;
+    for (size_t i = at; s->da && i < at + n; i++)
+        if (s->a[i] >= c.low && s->a[i] <= c.high) s->da[i] += s->dy[i];
+}
+static void clamp_f(sy_node *n) { sy__values_f(n, 1, clamp_values); }
+static void clamp_b(sy_node *n) { sy__values_b(n, 1, clamp_back); }
+static sy_tensor *clamp_sample(sy_tape *t, int variant)
+{
+    static const double limit[][2] = { { -0.4, 0.5 }, { -INFINITY, 0.25 }, { -0.25, INFINITY } };
+    return variant >= (int)SY_COUNT(limit) ? NULL : sy_clamp(t, sy_sample_leaf(t, -1, 1, SY_DIM(3, 5)), limit[variant][0], limit[variant][1]);
+}
+const sy_op sy_op_clamp = { "clamp", clamp_f, clamp_b, NULL, clamp_sample };
+sy_tensor *sy_clamp(sy_tape *t, sy_tensor *x, double low, double high)
+{
+    if (t->status == SY_OK && !(low <= high)) return sy_tape_fail(t, SY_EARG, "clamp: limits %g and %g; the first must not exceed the second", low, high);
+    return sy__map(t, &sy_op_clamp, x, &(struct clamp){ (sy_real)low, (sy_real)high }, sizeof(struct clamp));
+}
+
+struct softcap { double cap; };
+
+static void softcap_values(const sy_span *s, size_t at, size_t n)
+{
+    double cap = ((const struct softcap *)s->n->arg)->cap;
+    for (size_t i = at; i < at + n; i++) s->y[i] = (sy_real)(cap * tanh((double)s->a[i] / cap));
+}
+static void softcap_back(const sy_span *s, size_t at, size_t n)
+{
+    double cap = ((const struct softcap *)s->n->arg)->cap;
+    for (size_t i = at; s->da && i < at + n; i++) s->da[i] += (sy_real)((double)s->dy[i] * (1 - (double)s->y[i] / cap * ((double)s->y[i] / cap)));
+}
+static void softcap_f(sy_node *n) { sy__values_f(n, 20, softcap_values); }
+static void softcap_b(sy_node *n) { sy__values_b(n, 4, softcap_back); }
+static sy_tensor *softcap_sample(sy_tape *t, int variant) { return variant ? NULL : sy_softcap(t, sy_sample_leaf(t, -3, 3, SY_DIM(3, 5)), 1.5); }
+const sy_op sy_op_softcap = { "softcap", softcap_f, softcap_b, NULL, softcap_sample };
+sy_tensor *sy_softcap(sy_tape *t, sy_tensor *x, double cap)
+{
+    if (t->status == SY_OK && !(cap > 0)) return sy_tape_fail(t, SY_EARG, "softcap: a cap of %g; it must be positive", cap);
+    return sy__map(t, &sy_op_softcap, x, &(struct softcap){ cap }, sizeof(struct softcap));
+}
+
 /* ---- x c, c constant ---- */
 
 struct constant { const sy_real *c; };
@@ -187,6 +241,48 @@ static void add_bias_b(sy_node *n)
 static sy_tensor *add_bias_sample(sy_tape *t, int variant) { return vector_sample(t, variant, sy_add_bias, 5); }
 const sy_op sy_op_add_bias = { "add_bias", add_bias_f, add_bias_b, NULL, add_bias_sample };
 sy_tensor *sy_add_bias(sy_tape *t, sy_tensor *x, sy_tensor *b) { return with_vector(t, &sy_op_add_bias, x, b, false); }
+
+/* Rows packed by expert, each expert's with its own bias. */
+struct add_grouped { const int *first; int E; };
+
+static void add_bias_grouped_rows(const sy_span *s, size_t at, size_t n)
+{
+    const struct add_grouped *g = s->n->arg;
+    int e = 0;
+    EACH_ROW(r, o) {
+        while (r >= (size_t)g->first[e + 1]) e++;
+        s->k->add((size_t)s->cols, s->a + o, s->b + (size_t)e * (size_t)s->cols, s->y + o);
+    }
+}
+static void add_bias_grouped_f(sy_node *n) { sy__rows_f(n, sy_cols(n->out), 0, add_bias_grouped_rows); }
+static void add_bias_grouped_b(sy_node *n)
+{
+    const struct add_grouped *g = n->arg;
+    size_t N = (size_t)sy_cols(n->out);
+    sy_real *db = sy_grad(n, 1);
+    if (sy_grad(n, 0)) sy__rows_b(n, sy_cols(n->out), 0, add_bias_back);
+    for (int e = 0; db && e < g->E; e++)
+        sy__col_sums(n->tape->eng, g->first[e + 1] - g->first[e], (int)N, n->out->dx + (size_t)g->first[e] * N, NULL, NULL, db + (size_t)e * N);
+}
+static sy_tensor *add_bias_grouped_sample(sy_tape *t, int variant)
+{
+    static const int first[][5] = { { 0, 3, 3, 4, 9 }, { 0, 0, 0, 9, 9 } };
+    if (variant >= (int)SY_COUNT(first)) return NULL;
+    sy_tensor *x = sy_sample_leaf(t, -1, 1, SY_DIM(9, 3));
+    return sy_add_bias_grouped(t, x, sy_sample_leaf(t, -1, 1, SY_DIM(4, 3)), first[variant]);
+}
+const sy_op sy_op_add_bias_grouped = { "add_bias_grouped", add_bias_grouped_f, add_bias_grouped_b, NULL, add_bias_grouped_sample };
+sy_tensor *sy_add_bias_grouped(sy_tape *t, sy_tensor *x, sy_tensor *b, const int *first)
+{
+    if (t->status != SY_OK) return &t->empty;
+    int E = sy_rows(b);
+    if (!x->x || !b->x || sy_cols(x) != sy_cols(b) || first[0] || first[E] != sy_rows(x))
+        return sy_tape_fail(t, SY_ESHAPE, "add_bias_grouped: input is %d x %d, biases are %d x %d, packed rows run from %d to %d", sy_rows(x), sy_cols(x), E, sy_cols(b), first[0], first[E]);
+    sy_node *n = sy_node_new(t, &sy_op_add_bias_grouped, SY_IN(x, b), SY_NOW);
+    if (!n || !sy_node_arg(n, &(struct add_grouped){ first, E }, sizeof(struct add_grouped))) return &t->empty;
+    n->out = sy_new_like(t, x);
+    return sy_apply(n);
+}
 
 static void mul_cols_rows(const sy_span *s, size_t at, size_t n) { EACH_ROW(r, o) s->k->mul((size_t)s->cols, s->a + o, s->b, s->y + o); }
 static void mul_cols_back(const sy_span *s, size_t at, size_t n) { EACH_ROW(r, o) s->k->muladd((size_t)s->cols, s->dy + o, s->b, s->da + o); }

@@ -144,6 +144,59 @@ sy_tensor *sy_grouped(sy_tape *t, sy_tensor *x, sy_weight *w, const int *first)
     return sy_apply(n);
 }
 
+/* ---- a matrix a head: y_h = x_h W_h^T (forward) or x_h W_h;  the gradient is the other form, dW_h += dy_h^T x_h or x_h^T dy_h ---- */
+
+/* Products of all heads: of x, or with dy those of the gradient of x (dx) and of w (dw). */
+static void heads_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
+{
+    const sy_heads *a = n->arg;
+    const sy_weight *w = n->w[0];
+    size_t H = (size_t)a->n_heads, N = (size_t)a->N, K = (size_t)w->dim[1], in = a->forward ? K : N, out = a->forward ? N : K;
+    int T = sy_rows(n->out);
+    sy_gemm_job *j = sy_tape_alloc(n->tape, 2 * H, sizeof *j);
+    if (!j) return;
+    int jobs = 0;
+    for (size_t h = 0; h < H; h++) {
+        size_t at = (h * (size_t)a->each + (size_t)a->at) * K;
+        const sy_real *wh = (const sy_real *)w->data + at, *x = n->in[0]->x + h * in;
+        if (!dy) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)out, .K = (int)in, .A = x, .ars = H * in, .aks = 1, .B = wh, .bks = K, .rows = a->forward, .C = n->out->x + h * out, .ldc = H * out };
+        if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)in, .K = (int)out, .A = dy + h * out, .ars = H * out, .aks = 1, .B = wh, .bks = K, .rows = !a->forward, .acc = true, .C = dx + h * in, .ldc = H * in };
+        const sy_real *rows = a->forward ? dy + h * out : x, *cols = a->forward ? x : dy + h * out;         /* [T,N] and [T,K] */
+        if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = T, .A = rows, .ars = 1, .aks = H * N, .B = cols, .bks = H * K, .acc = true, .C = dw + at, .ldc = K };
+    }
+    run(n, j, jobs);
+}
+
+static void linear_heads_f(sy_node *n) { heads_run(n, NULL, NULL, NULL); }
+static void linear_heads_b(sy_node *n)
+{
+    sy_real *dx = sy_grad(n, 0), *dw = sy_wgrad(n, 0);
+    if (n->tape->status == SY_OK && (dx || dw)) heads_run(n, n->out->dx, dx, dw);
+}
+
+static sy_tensor *linear_heads_sample(sy_tape *t, int variant)
+{
+    static const sy_heads cases[] = { { 3, 4, 0, 4, true }, { 2, 6, 4, 2, true }, { 3, 4, 0, 4, false }, { 2, 6, 1, 3, false } };
+    if (variant >= (int)SY_COUNT(cases)) return NULL;
+    const sy_heads *a = &cases[variant];
+    sy_tensor *x = sy_sample_leaf(t, -1, 1, SY_DIM(4, a->n_heads * (a->forward ? 5 : a->N)));
+    return sy_linear_heads(t, x, sy_sample_weight(t, -1, 1, SY_DIM(a->n_heads * a->each, 5)), a);
+}
+
+const sy_op sy_op_linear_heads = { "linear_heads", linear_heads_f, linear_heads_b, NULL, linear_heads_sample };
+
+sy_tensor *sy_linear_heads(sy_tape *t, sy_tensor *x, sy_weight *w, const sy_heads *a)
+{
+    if (t->status != SY_OK) return &t->empty;
+    if (w->nd != 2 || a->n_heads < 1 || a->at < 0 || a->N < 1 || a->at + a->N > a->each || w->dim[0] != a->n_heads * a->each || sy_cols(x) != a->n_heads * (a->forward ? w->dim[1] : a->N))
+        return sy_tape_fail(t, SY_ESHAPE, "linear_heads: input has %d columns for %d heads, weight is %d x %d, rows %d to %d of every %d are taken", sy_cols(x), a->n_heads, w->dim[0], w->dim[1], a->at, a->at + a->N - 1, a->each);
+    if (w->type != SY_W_REAL) return sy_tape_fail(t, SY_EUNSUP, "linear_heads: the weight is stored in another type than real values; expand it first");
+    sy_node *n = sy_node_new(t, &sy_op_linear_heads, SY_IN(x), SY_W(w));
+    if (!n || !sy_node_arg(n, a, sizeof *a)) return &t->empty;
+    n->out = sy_new(t, SY_DIM(sy_rows(x), a->n_heads * (a->forward ? a->N : w->dim[1])));
+    return sy_apply(n);
+}
+
 /* ---- both operands on the tape: C = A B^T;  dA += dC B,  dB += dC^T A ---- */
 
 static void matmul_nt_f(sy_node *n)
