@@ -53,11 +53,11 @@ static sy_status make_router(struct maker *k)
     if (b->flags & SY_MIXES && b->site.Z)
         return sy_fail(k->err, SY_EUNSUP, "router %s declares that it mixes tokens: zero-cost experts (%d) need a router that chooses", b->router.m->name, b->site.Z);
     at(k, ".gate");
-    if (h->params) SY_TRY(sy_within(k->err, h->params(b->router.s, &b->site, &k->own, k->err), "router %s", b->router.m->name));
-    else if (!(b->flags & SY_NOLOGITS)) {
+    if ((!h->params || h->flags & SY_LINEAR) && !(b->flags & SY_NOLOGITS)) {
         b->gate = sy_own_param(&k->own, "weight", 0, false, b->site.init_std, SY_DIM(b->site.E + b->site.Z, b->site.D));
         if (!b->gate) return k->err->status;
     }
+    if (h->params) SY_TRY(sy_within(k->err, h->params(b->router.s, &b->site, &k->own, k->err), "router %s", b->router.m->name));
     if (!h->score && !b->gate && !(b->flags & SY_NOLOGITS))
         return sy_fail(k->err, SY_EUNSUP, "router %s declares its own parameters and logits, but has no score() to make logits from them", b->router.m->name);
     b->carry = k->own.carry;

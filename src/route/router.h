@@ -24,7 +24,8 @@ enum {                                  /* what a method declares; refusals and 
     SY_MIXES     = 32,
     SY_NEEDCOUNT = 64,                  /* a COUNT pass over all micro-batches precedes each step */
     SY_NEEDLOGITS = 128, SY_NEEDPROBS = 256,  /* of balance terms and edits: what they read */
-    SY_ZEROCOST  = 512                  /* expert kinds: may stand as one of the Z zero-cost experts */
+    SY_ZEROCOST  = 512,                 /* expert kinds: may stand as one of the Z zero-cost experts */
+    SY_LINEAR    = 1024                 /* routers with params(): the block makes the linear weight all the same */
 };
 
 typedef struct sy_counts {              /* int64 [E+Z], slots wanted, before drops; summed over ranks by the engine; recomputation never counts twice */

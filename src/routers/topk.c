@@ -1,7 +1,7 @@
 /* routers/topk.c - token-choice top-k routing.
  *
  * Papers: Shazeer et al. 2017, arXiv:1701.06538 (top-k of the gate); GShard, arXiv:2006.16668; Switch, arXiv:2101.03961; presets name others.
- *   z = W x', x' = x in evaluation, x times U(1-eps, 1+eps) element by element in training (router_jitter_noise). With jitter_scope = router
+ *   z = W x' (+ b with router_bias), x' = x in evaluation, x times U(1-eps, 1+eps) element by element in training (router_jitter_noise). With jitter_scope = router
  *            the experts see x (Switch), with block they see x' too (transformers' Mixtral)
  *   p[t,e] = softmax over e of z[t,e], or sigmoid(z[t,e])
  *   S[t]   = the K experts of largest p[t,.], largest first, ties to the lower index; with n_group only among the experts of the
@@ -27,7 +27,9 @@ typedef struct {
     bool        norm_topk_prob;
     double      routed_scaling_factor, router_jitter_noise;
     int         jitter_scope, n_group, topk_group, second_policy, normalise;
+    bool        router_bias;
     sy_cap_rule cap;
+    sy_param   *bias;
 } topk_state;
 
 static const sy_opt topk_opts[] = {
@@ -41,6 +43,7 @@ static const sy_opt topk_opts[] = {
     SY_INT  (topk_state, topk_group,            "topk_groups", 1, 1, 1024, "groups a token may use, those with the largest score"),
     SY_ENUM_(topk_state, second_policy,         NULL,          ALL, "all|random|sampling", "training, K = 2: whether and how the second expert is taken (GShard)"),
     SY_ENUM_(topk_state, normalise,             NULL,          AFTER, "after|before", "norm_topk_prob divides by the sum after or before slots are dropped"),
+    SY_BOOL (topk_state, router_bias,           NULL,          false, "logits get a learned bias (gpt-oss)"),
     SY_OPTS (topk_state, cap, sy_cap_opts),
     { 0 }
 };
@@ -81,6 +84,15 @@ static sy_tensor *jittered(const topk_state *s, sy_tape *t, const sy_route_in *i
     return u ? sy_mul_const(t, in->x, u) : &t->empty;
 }
 
+static sy_status topk_params(void *state, const sy_site *at, sy_own *own, sy_err *err)
+{
+    topk_state *s = state;
+    (void)err;
+    if (!s->router_bias) return SY_OK;
+    s->bias = sy_own_param(own, "bias", SY_NODECAY, false, 0, SY_DIM(at->E + at->Z));
+    return s->bias ? SY_OK : own->err->status;
+}
+
 static sy_tensor *topk_input(void *state, sy_tape *t, const sy_route_in *in)
 {
     const topk_state *s = state;
@@ -91,7 +103,7 @@ static sy_tensor *topk_score(void *state, sy_tape *t, const sy_route_in *in, sy_
 {
     const topk_state *s = state;
     (void)out;
-    return sy_linear(t, s->jitter_scope == SCOPE_ROUTER ? jittered(s, t, in) : in->x, w, NULL);
+    return sy_linear(t, s->jitter_scope == SCOPE_ROUTER ? jittered(s, t, in) : in->x, w, s->bias ? &s->bias->leaf : NULL);
 }
 
 /* The best expert of a row but one, scores moved by Gumbel noise when a key is given. */
@@ -194,5 +206,5 @@ const sy_method sy_router_topk = {
     .kind = SY_ROUTER, .name = "topk", .title = "token-choice top-k", .paper = "arXiv:1701.06538",
     .summary = "each token takes the K experts with the largest score; the plain choice, with capacity, jitter and GShard's second choice as options",
     .opts = topk_opts, .size = sizeof(topk_state), .check = topk_check,
-    .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .input = topk_input, .score = topk_score, .select = topk_select, .declares = topk_declares },
+    .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_LINEAR, .params = topk_params, .input = topk_input, .score = topk_score, .select = topk_select, .declares = topk_declares },
 };

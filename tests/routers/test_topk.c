@@ -92,6 +92,8 @@ static want_route oracle(const bed *B, sy_mode mode)
     for (int i = 0; i < B->T * B->D; i++)
         J.value[i] = B->value[i] * (sy_real)(1 + eps * (2 * sy_draw(B->key[i / B->D], (uint64_t)B->pos[i / B->D], (unsigned)(i % B->D)) - 1));
     double *z = bed_logits(&J, GATE);
+    const sy_param *bias = sy_params_find(&B->params, "model.layers.3.mlp.gate.bias");
+    for (int i = 0; bias && i < B->T * n; i++) z[i] += (double)bias->leaf.x[i % n];
     want_route r = { .p = bed_softmax(z, B->T, n), .t = calloc((size_t)B->T, sizeof(want_token)) };
     for (int i = 0; i < B->T * n && opt(B, "scoring_func"); i++) r.p[i] = 1 / (1 + exp(-z[i]));
     for (int t = 0; t < B->T; t++) choose(B, mode, z + t * n, r.p + t * n, t, n, &r.t[t]);
@@ -111,7 +113,7 @@ static want_route oracle(const bed *B, sy_mode mode)
 }
 
 static const char *const texts[] = {
-    "topk", "topk:top_k=1", "topk:top_k=6", "topk:top_k=3,norm_topk_prob=true", "topk:scoring_func=sigmoid", "topk:score=sigmoid,norm_topk_prob=true,route_scale=2.5",
+    "topk", "topk:top_k=1", "topk:top_k=6", "topk:top_k=3,norm_topk_prob=true", "topk:router_bias=true,norm_topk_prob=true", "topk:scoring_func=sigmoid", "topk:score=sigmoid,norm_topk_prob=true,route_scale=2.5",
     "topk:n_group=3,topk_group=2", "topk:n_group=2,topk_group=1,top_k=3,norm_topk_prob=true", "topk:router_jitter_noise=0.3", "topk:router_jitter_noise=0.3,jitter_scope=block", "topk:routed_scaling_factor=16",
     "topk:capacity_factor=0.7", "topk:capacity_factor=0.7,norm_topk_prob=true", "topk:capacity_factor=0.7,norm_topk_prob=true,normalise=before",
     "topk:capacity_factor=0.7,drop_order=rank,norm_topk_prob=true", "topk:capacity_factor=0.7,prioritised=true", "topk:capacity_factor=0.7,group_size=5,min_capacity=1",
@@ -129,6 +131,8 @@ static void routes(void **state)
             sy_test_case("%s, mode %d", texts[i], (int)modes[m]);
             bed B;
             bed_open(&B, BED_SPEC(.router = texts[i], .E = 6));
+            sy_param *bias = sy_params_find(&B.params, "model.layers.3.mlp.gate.bias");
+            for (int e = 0; bias && e < 6; e++) bias->leaf.x[e] = (sy_real)(0.4 * e - 1);
             bed_tokens(&B, 0, 3, 7);
             bed_go(&B, modes[m]);
             want_route want = oracle(&B, modes[m]);
