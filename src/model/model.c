@@ -1,30 +1,12 @@
-/* model/model.c - parameters of a decoder and its forward pass. */
+/* model/model.c - parameters of a model: what a spec declares, under which names. */
 #include "model/model.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/alloc.h"
 #include "core/memory.h"
-
-sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err)
-{
-    size_t n = sy_mul_size(sy_mul_size((size_t)s->num_hidden_layers * s->num_key_value_heads, (size_t)room), (size_t)s->head_dim);
-    *kv = (sy_kv){ .layers = s->num_hidden_layers, .heads = s->num_key_value_heads, .head_dim = s->head_dim, .room = room };
-    kv->k = sy_aligned(64, sy_mul_size(n, sizeof *kv->k));
-    kv->v = sy_aligned(64, sy_mul_size(n, sizeof *kv->v));
-    if (kv->k && kv->v) return SY_OK;
-    sy_kv_close(kv);
-    return sy_fail(err, SY_ENOMEM, "no memory for a cache of %d positions (%zu bytes); ask for a shorter context", room, sy_mul_size(n, 2 * sizeof *kv->k));
-}
-
-void sy_kv_close(sy_kv *kv)
-{
-    sy_free(kv->k);
-    sy_free(kv->v);
-    *kv = (sy_kv){ 0 };
-}
+#include "model/rope.h"
 
 /* --- building ---------------------------------------------------------------------------------------------------------- */
 
@@ -38,7 +20,7 @@ static sy_param *weight(build *b, const char *name, double std, int nd, const in
     return p;
 }
 
-static sy_param *norm(build *b, const char *name, int D)
+static sy_param *ones(build *b, const char *name, int D)
 {
     sy_param *p = b->failed ? NULL : sy_params_add(&b->m->params, name, SY_NODECAY, 1, &D);
     if (!p) { b->failed = true; return NULL; }
@@ -81,57 +63,127 @@ static sy_status sparse_layer(sy_model *m, int l, int nth, uint64_t seed, sy_err
     return SY_OK;
 }
 
+/* Declares PREFIX.weight, and PREFIX.bias when wanted. */
+typedef struct linear { sy_param *w, *bias; } linear;
+
+static linear product(build *b, const char *prefix, bool biased, int N, int K)
+{
+    char name[128];
+    linear out = { 0 };
+    snprintf(name, sizeof name, "%s.weight", prefix);
+    out.w = weight(b, name, b->m->spec.initializer_range, SY_DIM(N, K));
+    snprintf(name, sizeof name, "%s.bias", prefix);
+    out.bias = bias(b, name, biased, N);
+    return out;
+}
+
+static linear norm(build *b, const char *prefix, int D)
+{
+    char name[128];
+    linear out = { 0 };
+    snprintf(name, sizeof name, "%s.weight", prefix);
+    out.w = ones(b, name, D);
+    snprintf(name, sizeof name, "%s.bias", prefix);
+    out.bias = bias(b, name, b->m->spec.norm_bias, D);
+    return out;
+}
+
+#define AT(part) (snprintf(name, sizeof name, "model.layers.%d." part, l), name)
+#define PUT(field, field_bias, made) do { linear put_ = (made); (field) = put_.w; (field_bias) = put_.bias; } while (0)
+
+static void build_heads(build *b, sy_layer *y, int l)
+{
+    const sy_spec *s = &b->m->spec;
+    int D = s->hidden_size, hd = s->head_dim, q = s->num_attention_heads * hd, kv = s->num_key_value_heads * hd;
+    bool row = s->qk_norm == SY_QK_ROW;
+    char name[96];
+    PUT(y->q, y->q_bias, product(b, AT("self_attn.q_proj"), s->attention_bias, q, D));
+    PUT(y->k, y->k_bias, product(b, AT("self_attn.k_proj"), s->attention_bias, kv, D));
+    PUT(y->v, y->v_bias, product(b, AT("self_attn.v_proj"), s->attention_bias, kv, D));
+    if (!s->qk_norm) return;
+    y->q_norm = ones(b, AT("self_attn.q_norm.weight"), row ? q : hd);
+    y->k_norm = ones(b, AT("self_attn.k_norm.weight"), row ? kv : hd);
+}
+
+static void build_latent(build *b, sy_layer *y, int l)
+{
+    const sy_spec *s = &b->m->spec;
+    int D = s->hidden_size, H = s->num_attention_heads, r = s->q_lora_rank, R = s->kv_lora_rank, qk = H * sy_spec_qk_dim(s);
+    char name[96];
+    if (r) {
+        PUT(y->q_a, y->q_a_bias, product(b, AT("self_attn.q_a_proj"), s->attention_bias, r, D));
+        y->q_a_norm = ones(b, AT("self_attn.q_a_layernorm.weight"), r);
+    }
+    y->q = product(b, r ? AT("self_attn.q_b_proj") : AT("self_attn.q_proj"), false, qk, r ? r : D).w;
+    PUT(y->kv_a, y->kv_a_bias, product(b, AT("self_attn.kv_a_proj_with_mqa"), s->attention_bias, R + s->qk_rope_head_dim, D));
+    y->kv_a_norm = ones(b, AT("self_attn.kv_a_layernorm.weight"), R);
+    y->kv_b = product(b, AT("self_attn.kv_b_proj"), false, H * (s->qk_nope_head_dim + s->v_head_dim), R).w;
+}
+
+static void build_ffn(build *b, sy_layer *y, int l)
+{
+    const sy_spec *s = &b->m->spec;
+    int D = s->hidden_size, F = s->intermediate_size;
+    char name[96];
+    if (s->ffn_gated) PUT(y->gate, y->gate_bias, product(b, AT("mlp.gate_proj"), s->mlp_bias, F, D));
+    PUT(y->up, y->up_bias, product(b, AT("mlp.up_proj"), s->mlp_bias, F, D));
+    PUT(y->down, y->down_bias, product(b, AT("mlp.down_proj"), s->mlp_bias, D, F));
+}
+
+static sy_status build_layer(build *b, int l, int *nth, sy_err *err)
+{
+    sy_model *m = b->m;
+    const sy_spec *s = &m->spec;
+    sy_layer *y = &m->layer[l];
+    int D = s->hidden_size, H = s->num_attention_heads;
+    char name[96];
+    PUT(y->norm1, y->norm1_bias, norm(b, AT("input_layernorm"), D));
+    if (s->attention == SY_MLA) build_latent(b, y, l);
+    else build_heads(b, y, l);
+    if (s->attention_sinks) y->sinks = bias(b, AT("self_attn.sinks"), true, H);
+    PUT(y->o, y->o_bias, product(b, AT("self_attn.o_proj"), s->attention_out_bias, D, H * sy_spec_v_dim(s)));
+    PUT(y->norm2, y->norm2_bias, norm(b, AT("post_attention_layernorm"), D));
+    y->sparse = sy_spec_sparse(s, l);
+    if (!y->sparse) build_ffn(b, y, l);
+    else if (!b->failed) SY_TRY(sparse_layer(m, l, (*nth)++, b->seed, err));
+    return b->failed ? sy_fail(err, SY_ENOMEM, "no memory for the parameters of layer %d", l) : SY_OK;
+}
+
+static sy_status build_rope(sy_model *m, sy_err *err)
+{
+    const sy_spec *s = &m->spec;
+    size_t half = (size_t)sy_spec_rotary(s) / 2 + 1;
+    double plain;
+    SY_TRY(sy_rope_check(s, err));
+    m->inv_freq = sy_arena_array(&m->arena, half, sizeof *m->inv_freq);
+    m->local_freq = sy_arena_array(&m->arena, half, sizeof *m->local_freq);
+    if (!m->inv_freq || !m->local_freq) return sy_fail(err, SY_ENOMEM, "no memory for the model's rotation");
+    sy_rope_fill(s, false, 0, m->inv_freq, &m->rope_scale);
+    sy_rope_fill(s, true, 0, m->local_freq, &plain);
+    return SY_OK;
+}
+
 static sy_status build_all(sy_model *m, uint64_t seed, sy_err *err)
 {
     const sy_spec *s = &m->spec;
-    int D = s->hidden_size, hd = s->head_dim, q = s->num_attention_heads * hd, kv = s->num_key_value_heads * hd, F = s->intermediate_size, nth = 0, rot = sy_spec_rotary(s);
-    bool row = s->qk_norm == SY_QK_ROW;
+    int D = s->hidden_size, nth = 0;
     double std = s->initializer_range;
     build b = { m, seed, false };
-    char name[96];
-#define NAME(part) (snprintf(name, sizeof name, "model.layers.%d." part ".weight", l), name)
-#define BIAS(part) (snprintf(name, sizeof name, "model.layers.%d." part ".bias", l), name)
     m->embed = weight(&b, "model.embed_tokens.weight", std, SY_DIM(s->vocab_size, D));
+    if (s->learned_positions) m->positions = weight(&b, "model.embed_positions.weight", std, SY_DIM(s->max_position_embeddings, D));
+    if (s->type_vocab_size) m->types = weight(&b, "model.embed_types.weight", std, SY_DIM(s->type_vocab_size, D));
+    if (s->embedding_norm) PUT(m->embed_norm, m->embed_norm_bias, norm(&b, "model.embed_norm", D));
     m->layer = sy_arena_array(&m->arena, (size_t)s->num_hidden_layers, sizeof *m->layer);
-    m->inv_freq = sy_arena_array(&m->arena, (size_t)rot / 2 + 1, sizeof *m->inv_freq);
-    if (b.failed || !m->layer || !m->inv_freq) return sy_fail(err, SY_ENOMEM, "no memory for the model's embedding (%d x %d)", s->vocab_size, D);
-    for (int i = 0; i < rot / 2; i++) m->inv_freq[i] = pow(s->rope_theta, -2.0 * i / rot);
-    for (int l = 0; l < s->num_hidden_layers; l++) {
-        sy_layer *y = &m->layer[l];
-        y->norm1 = norm(&b, NAME("input_layernorm"), D);
-        y->q = weight(&b, NAME("self_attn.q_proj"), std, SY_DIM(q, D));
-        y->k = weight(&b, NAME("self_attn.k_proj"), std, SY_DIM(kv, D));
-        y->v = weight(&b, NAME("self_attn.v_proj"), std, SY_DIM(kv, D));
-        y->o = weight(&b, NAME("self_attn.o_proj"), std, SY_DIM(D, q));
-        y->q_bias = bias(&b, BIAS("self_attn.q_proj"), s->attention_bias, q);
-        y->k_bias = bias(&b, BIAS("self_attn.k_proj"), s->attention_bias, kv);
-        y->v_bias = bias(&b, BIAS("self_attn.v_proj"), s->attention_bias, kv);
-        y->o_bias = bias(&b, BIAS("self_attn.o_proj"), s->attention_out_bias, D);
-        if (s->qk_norm) {
-            y->q_norm = norm(&b, NAME("self_attn.q_norm"), row ? q : hd);
-            y->k_norm = norm(&b, NAME("self_attn.k_norm"), row ? kv : hd);
-        }
-        y->norm2 = norm(&b, NAME("post_attention_layernorm"), D);
-        y->sparse = sy_spec_sparse(s, l);
-        if (y->sparse) {
-            if (!b.failed) SY_TRY(sparse_layer(m, l, nth++, seed, err));
-        } else {
-            y->gate = weight(&b, NAME("mlp.gate_proj"), std, SY_DIM(F, D));
-            y->up = weight(&b, NAME("mlp.up_proj"), std, SY_DIM(F, D));
-            y->down = weight(&b, NAME("mlp.down_proj"), std, SY_DIM(D, F));
-            y->gate_bias = bias(&b, BIAS("mlp.gate_proj"), s->mlp_bias, F);
-            y->up_bias = bias(&b, BIAS("mlp.up_proj"), s->mlp_bias, F);
-            y->down_bias = bias(&b, BIAS("mlp.down_proj"), s->mlp_bias, D);
-        }
-        if (b.failed) return sy_fail(err, SY_ENOMEM, "no memory for the parameters of layer %d", l);
-    }
-#undef NAME
-#undef BIAS
-    m->norm = norm(&b, "model.norm.weight", D);
-    if (!s->tie_word_embeddings) m->head = weight(&b, "lm_head.weight", std, SY_DIM(s->vocab_size, D));
+    if (b.failed || !m->layer) return sy_fail(err, SY_ENOMEM, "no memory for the model's embedding (%d x %d)", s->vocab_size, D);
+    SY_TRY(build_rope(m, err));
+    for (int l = 0; l < s->num_hidden_layers; l++) SY_TRY(build_layer(&b, l, &nth, err));
+    if (s->final_norm) PUT(m->norm, m->norm_bias, norm(&b, "model.norm", D));
+    if (s->lm_head && !s->tie_word_embeddings) m->head = weight(&b, "lm_head.weight", std, SY_DIM(s->vocab_size, D));
     m->head_bias = bias(&b, "lm_head.bias", s->lm_head_bias, s->vocab_size);
     return b.failed ? sy_fail(err, SY_ENOMEM, "no memory for the model's head (%d x %d)", s->vocab_size, D) : SY_OK;
 }
+#undef AT
+#undef PUT
 
 /* The spec's texts are the caller's; the model keeps its own copies. */
 static bool own_texts(sy_model *m)
@@ -179,7 +231,7 @@ void sy_model_free(sy_model *m)
     sy_free(m);
 }
 
-/* --- running ----------------------------------------------------------------------------------------------------------- */
+/* --- asked and told ---------------------------------------------------------------------------------------------------- */
 
 sy_block *sy_model_block(sy_model *m, int nth)
 {
@@ -189,167 +241,6 @@ sy_block *sy_model_block(sy_model *m, int nth)
 }
 
 sy_weight *sy_model_head(sy_model *m) { return m->head ? &m->head->w : &m->embed->w; }
-
-/* What all layers of one pass share. */
-typedef struct pass {
-    sy_model       *m;
-    sy_tape        *t;
-    const sy_batch *b;
-    const sy_run   *r;
-    sy_attn         attn;
-    sy_rope         rope;
-    sy_segment     *seg;                /* with caches: a copy that a layer points at its keys */
-    const int      *back[4];
-    uint64_t       *key;                /* [T] of the layer at hand */
-    sy_tensor      *carry;
-} pass;
-
-/* Copies this layer's new keys and values behind what the caches hold, and points the segments at them. */
-static void extend_caches(pass *p, int l, const sy_tensor *k, const sy_tensor *v)
-{
-    for (int s = 0; s < p->b->n_seg; s++) {
-        sy_kv *kv = p->r->kv[s];
-        const sy_segment *g = &p->b->seg[s];
-        size_t hd = (size_t)kv->head_dim, head = (size_t)kv->room * hd, at = (size_t)l * kv->heads * head, row = (size_t)kv->heads * hd;
-        for (int i = 0; i < g->n; i++)
-            for (int h = 0; h < kv->heads; h++) {
-                size_t to = at + (size_t)h * head + (size_t)(g->pos0 + i) * hd, from = (size_t)(g->row + i) * row + (size_t)h * hd;
-                memcpy(kv->k + to, k->x + from, hd * sizeof(sy_real));
-                memcpy(kv->v + to, v->x + from, hd * sizeof(sy_real));
-            }
-        p->seg[s].k = kv->k + at;
-        p->seg[s].v = kv->v + at;
-        p->seg[s].stride = p->seg[s].v_stride = hd;
-        p->seg[s].head_stride = p->seg[s].v_head_stride = head;
-    }
-}
-
-static sy_tensor *leaf(sy_param *p) { return p ? &p->leaf : NULL; }
-
-static sy_tensor *head_norm(sy_tape *t, sy_tensor *x, sy_param *w, int hd, double eps)
-{
-    int T = sy_rows(x), cols = sy_cols(x);
-    x = sy_rmsnorm(t, sy_reshape(t, x, SY_DIM(T * (cols / hd), hd)), &w->leaf, eps);
-    return sy_reshape(t, x, SY_DIM(T, cols));
-}
-
-static sy_tensor *attention(pass *p, int l, sy_tensor *h)
-{
-    sy_layer *y = &p->m->layer[l];
-    sy_tape *t = p->t;
-    const sy_spec *s = &p->m->spec;
-    sy_tensor *q = sy_linear(t, h, &y->q->w, leaf(y->q_bias)), *k = sy_linear(t, h, &y->k->w, leaf(y->k_bias)), *v = sy_linear(t, h, &y->v->w, leaf(y->v_bias));
-    if (y->q_norm) {
-        bool row = s->qk_norm == SY_QK_ROW;
-        q = row ? sy_rmsnorm(t, q, &y->q_norm->leaf, s->rms_norm_eps) : head_norm(t, q, y->q_norm, s->head_dim, s->rms_norm_eps);
-        k = row ? sy_rmsnorm(t, k, &y->k_norm->leaf, s->rms_norm_eps) : head_norm(t, k, y->k_norm, s->head_dim, s->rms_norm_eps);
-    }
-    if (sy_spec_rotates(s, l)) {
-        q = sy_rope_apply(t, q, s->head_dim, p->b->pos, &p->rope);
-        k = sy_rope_apply(t, k, s->head_dim, p->b->pos, &p->rope);
-    }
-    p->attn.window = sy_spec_sliding(s, l) ? s->sliding_window : 0;
-    if (t->status != SY_OK) return q;
-    if (p->seg) {
-        extend_caches(p, l, k, v);
-        k = v = NULL;
-    }
-    return sy_linear(t, sy_attention(t, q, k, v, &p->attn, p->seg ? p->seg : p->b->seg, p->b->n_seg), &y->o->w, leaf(y->o_bias));
-}
-
-static sy_tensor *dense_ffn(pass *p, sy_layer *y, sy_tensor *h)
-{
-    sy_tape *t = p->t;
-    sy_tensor *a = sy_glu(t, sy_spec_act(&p->m->spec), sy_linear(t, h, &y->gate->w, leaf(y->gate_bias)), sy_linear(t, h, &y->up->w, leaf(y->up_bias)));
-    return sy_linear(t, a, &y->down->w, leaf(y->down_bias));
-}
-
-static sy_tensor *sparse_ffn(pass *p, int l, sy_tensor *h)
-{
-    const sy_run *r = p->r;
-    const sy_batch *b = p->b;
-    sy_block *blk = &p->m->layer[l].block;
-    int nth = blk->site.nth;
-    for (int i = 0; i < b->T; i++) p->key[i] = sy_key(r->seed, SY_FOR_ROUTE, b->seq_no ? b->seq_no[b->seq[i]] : 0, (uint64_t)l, (uint64_t)r->pass);
-    sy_route_in in = { .mode = r->mode, .T = b->T, .x = h, .id = b->id, .pos = b->pos, .seq = b->seq, .label = b->domain, .valid = b->valid, .key = p->key,
-                       .batch_key = sy_key(r->seed, SY_FOR_ROUTE_BATCH, (uint64_t)r->step, (uint64_t)r->micro << 32 | (uint64_t)r->pass, (uint64_t)l),
-                       .step = r->step, .steps = r->steps, .progress = r->progress, .micro = r->micro, .n_micro = r->n_micro ? r->n_micro : 1,
-                       .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg };
-    for (int i = 0; i < 4; i++) in.back[i] = p->back[i];
-    sy_route *route = NULL;
-    sy_tensor *out = sy_block_run(blk, p->t, in, r->losses, &route, r->stats ? &r->stats[nth] : NULL);
-    if (route && route->carry) p->carry = route->carry;
-    if (r->routes) r->routes[nth] = route;
-    return out;
-}
-
-static sy_status open_pass(pass *p)
-{
-    sy_model *m = p->m;
-    const sy_spec *s = &m->spec;
-    const sy_batch *b = p->b;
-    p->attn = (sy_attn){ .n_heads = s->num_attention_heads, .n_kv_heads = s->num_key_value_heads, .head_dim = s->head_dim,
-                         .scale = sy_spec_score_scale(s), .causal = true };      /* the window is each layer's */
-    p->rope = (sy_rope){ .rot = sy_spec_rotary(s), .inv_freq = m->inv_freq, .scale = 1, .interleaved = s->rope_interleaved };
-    if (p->r->kv) {
-        p->seg = sy_tape_alloc(p->t, (size_t)b->n_seg, sizeof *p->seg);
-        if (!p->seg) return SY_ENOMEM;
-        memcpy(p->seg, b->seg, (size_t)b->n_seg * sizeof *p->seg);
-        for (int i = 0; i < b->n_seg; i++)
-            if (b->seg[i].pos0 + b->seg[i].n > p->r->kv[i]->room)
-                return sy_tape_fail(p->t, SY_ESHAPE, "the context of %d positions is full", p->r->kv[i]->room), SY_ESHAPE;
-    }
-    if (!m->n_sparse) return SY_OK;
-    p->key = sy_tape_alloc(p->t, (size_t)b->T, sizeof *p->key);
-    if (!p->key) return SY_ENOMEM;
-    if (m->carry) {
-        p->carry = sy_new(p->t, SY_DIM(b->T, m->carry));
-        if (p->t->status != SY_OK) return p->t->status;
-        memset(p->carry->x, 0, sy_numel(p->carry) * sizeof(sy_real));
-    }
-    for (int back = 1; back <= 4 && !p->r->kv; back++) {        /* ids of earlier tokens; a cache has to supply them when serving */
-        int *id = sy_tape_alloc(p->t, (size_t)b->T, sizeof *id);
-        if (!id) return SY_ENOMEM;
-        for (int g = 0; g < b->n_seg; g++)
-            for (int i = 0; i < b->seg[g].n; i++) {
-                int at = b->seg[g].row + i;
-                id[at] = i >= back ? b->id[at - back] : -1;
-            }
-        p->back[back - 1] = id;
-    }
-    return SY_OK;
-}
-
-static sy_tensor *times(sy_tape *t, sy_tensor *x, double by) { return by != 1 ? sy_affine(t, x, by, 0) : x; }
-
-sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r)
-{
-    pass p = { .m = m, .t = t, .b = b, .r = r };
-    const sy_spec *s = &m->spec;
-    double eps = s->rms_norm_eps;
-    if (open_pass(&p) != SY_OK) return &t->empty;
-    sy_tensor *x = times(t, sy_embed(t, &m->embed->w, b->id, b->T), s->embedding_multiplier);
-    for (int l = 0; l < s->num_hidden_layers && t->status == SY_OK; l++) {
-        sy_layer *y = &m->layer[l];
-        x = sy_add(t, x, times(t, attention(&p, l, sy_rmsnorm(t, x, &y->norm1->leaf, eps)), s->residual_multiplier));
-        sy_tensor *h = sy_rmsnorm(t, x, &y->norm2->leaf, eps);
-        x = sy_add(t, x, times(t, y->sparse ? sparse_ffn(&p, l, h) : dense_ffn(&p, y, h), s->residual_multiplier));
-    }
-    if (r->kv && t->status == SY_OK)
-        for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;
-    return times(t, sy_rmsnorm(t, x, &m->norm->leaf, eps), 1 / s->logits_scaling);       /* the head is linear: scaled hidden states, scaled logits */
-}
-
-sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n)
-{
-    if (row) hidden = sy_rows_gather(t, hidden, row, n);
-    return sy_linear(t, hidden, sy_model_head(m), leaf(m->head_bias));
-}
-
-sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *a)
-{
-    return sy_cross_entropy(t, hidden, sy_model_head(m), label, a);
-}
 
 sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err)
 {

@@ -1,6 +1,6 @@
-/* model/model.h - the decoder: built from a spec, run over a batch in any mode. Floor 5: must not know training.
+/* model/model.h - the model: built from a spec, run over a batch in any mode. Floor 5: must not know training.
  *
- *   x = embed[id];  per layer: x += Attn(N1 x), x += FFN(N2 x) (dense or sparse);  logits = head N(x) */
+ *   x = embed[id];  per layer: x += Attn(N1 x), x += FFN(N2 x) (dense or sparse);  logits = head N(x);  variations: spec.h, forward.c */
 #ifndef SY_MODEL_H
 #define SY_MODEL_H
 
@@ -9,7 +9,7 @@
 
 typedef struct sy_kv {                  /* keys and values of one sequence, after rotation: [layer][kv head][position][head_dim] */
     int      layers, heads, head_dim, room, n;      /* n positions are filled */
-    sy_real *k, *v;
+    sy_real *k, *v;                     /* latent attention: one head, kv_lora_rank + qk_rope_head_dim wide, in k; v is NULL */
 } sy_kv;
 sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err);      /* heap; room positions */
 void      sy_kv_close(sy_kv *kv);
@@ -43,9 +43,11 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
 
 typedef struct sy_layer {
     bool      sparse;
-    sy_param *norm1, *norm2, *q, *k, *v, *o, *q_norm, *k_norm;
-    sy_param *q_bias, *k_bias, *v_bias, *o_bias;    /* or NULL */
-    sy_param *gate, *up, *down;         /* dense */
+    sy_param *norm1, *norm2, *o;        /* norm1 belongs to attention, norm2 to the FFN, wherever they stand */
+    sy_param *norm1_bias, *norm2_bias, *o_bias, *sinks;         /* or NULL */
+    sy_param *q, *k, *v, *q_norm, *k_norm, *q_bias, *k_bias, *v_bias;       /* latent attention: q is the second matrix, or the only one; no k and v */
+    sy_param *q_a, *q_a_bias, *q_a_norm, *kv_a, *kv_a_bias, *kv_a_norm, *kv_b;      /* latent attention, or NULL */
+    sy_param *gate, *up, *down;         /* dense; gate NULL when it is not gated */
     sy_param *gate_bias, *up_bias, *down_bias;      /* or NULL */
     sy_block  block;                    /* sparse */
 } sy_layer;
@@ -56,11 +58,11 @@ typedef struct sy_model {
     sy_spec    spec;                    /* texts live in the arena */
     const struct sy_family *family;     /* whose files it was loaded from; NULL: none, or an own model's */
     sy_params  params;
-    sy_param  *embed, *norm, *head;     /* head NULL when tied */
-    sy_param  *head_bias;               /* or NULL */
+    sy_param  *embed, *norm, *head;     /* head NULL when tied or when there is none; norm may be NULL */
+    sy_param  *positions, *types, *embed_norm, *embed_norm_bias, *norm_bias, *head_bias;       /* or NULL */
     sy_layer  *layer;
     int        n_sparse;
-    double    *inv_freq;
+    double    *inv_freq, *local_freq, rope_scale;   /* of all layers; of those that see a window; factor on cosines and sines (rope.h) */
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 

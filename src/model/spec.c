@@ -67,6 +67,8 @@ const sy_opt sy_spec_opts[] = {
     SY_INT (sy_spec, qk_rope_head_dim, NULL, 64, 2, 4096, "mla: width of a query and key head that rotates"),
     SY_INT (sy_spec, v_head_dim, NULL, 128, 1, 4096, "mla: width of a value head"),
     SY_REAL(sy_spec, lora_norm_eps, NULL, 1e-6, 0, 1, "mla: epsilon of the norms between the two matrices"),
+    SY_BOOL(sy_spec, mla_absorb, NULL, true, "mla: decode on the cached latents where that is less work; false: always expand them, which gives the bits of training"),
+    SY_REAL(sy_spec, rope_local_base_freq, NULL, 0, 0, 1e12, "base of the rotary angles of layers that see a window, never stretched; 0 = as the others"),
     SY_ENUM_(sy_spec, rope_type, NULL, SY_ROPE_DEFAULT, "default|linear|dynamic|llama3|yarn|longrope|none", "how rotary angles are stretched; none = no rotation at all"),
     SY_INT (sy_spec, original_max_position_embeddings, NULL, 0, 0, BIG, "positions before the stretch; 0 = max_position_embeddings"),
     SY_BOOL(sy_spec, rope_interleaved, NULL, false, "pairs are neighbours (2i, 2i+1) instead of halves (i, i+rot/2)"),
@@ -201,17 +203,18 @@ static sy_status check_rope(const sy_spec *s, sy_err *err)
     return SY_OK;
 }
 
-/* Values that no code computes yet: each line goes with the part that computes it. */
-static sy_status check_done(const sy_spec *s, sy_err *err)
+/* Parts that exclude each other. */
+static sy_status check_parts(const sy_spec *s, sy_err *err)
 {
-    const char *what = s->attention == SY_MLA ? "attention=mla" : s->norm == SY_NORM_LAYER ? "norm=layer" : s->norm_place == SY_PLACE_POST ? "norm_place=post"
-        : s->norm_place == SY_PLACE_PARALLEL ? "norm_place=parallel" : s->embedding_norm ? "embedding_norm" : !s->final_norm ? "final_norm=false" : !s->lm_head ? "lm_head=false"
-        : s->learned_positions ? "learned_positions" : !s->causal ? "causal=false" : s->type_vocab_size ? "type_vocab_size" : s->final_logit_softcapping > 0 ? "final_logit_softcapping"
-        : s->attention_sinks ? "attention_sinks" : s->attn_logit_softcapping > 0 ? "attn_logit_softcapping" : s->rope_type == SY_ROPE_LINEAR ? "rope_type=linear"
-        : s->rope_type == SY_ROPE_DYNAMIC ? "rope_type=dynamic" : s->rope_type == SY_ROPE_LLAMA3 ? "rope_type=llama3" : s->rope_type == SY_ROPE_YARN ? "rope_type=yarn"
-        : s->rope_type == SY_ROPE_LONGROPE ? "rope_type=longrope" : !s->ffn_gated ? "ffn_gated=false" : s->swiglu_alpha > 0 ? "swiglu_alpha"
-        : s->clip_qkv > 0 ? "clip_qkv" : s->lm_head_bias ? "lm_head_bias" : NULL;
-    return what ? sy_fail(err, SY_EUNSUP, "%s: the engine does not compute this yet; models that need it cannot be opened", what) : SY_OK;
+    if (!s->causal && s->sliding_window) return sy_fail(err, SY_EARG, "causal=false with sliding_window %d: a window looks back only", s->sliding_window);
+    if (!s->causal && sy_spec_n_sparse(s)) return sy_fail(err, SY_EUNSUP, "causal=false with sparse layers: routers serve one token after another; use layers=dense");
+    if (s->pooling && s->causal) return sy_fail(err, SY_EARG, "pooling makes one vector of a text that is seen whole; it needs causal=false");
+    if (s->attention == SY_MLA && (s->qk_norm || s->clip_qkv > 0)) return sy_fail(err, SY_EUNSUP, "attention=mla has no %s", s->qk_norm ? "qk_norm" : "clip_qkv");
+    if (s->attention == SY_MLA && s->num_key_value_heads != s->num_attention_heads)
+        return sy_fail(err, SY_ESHAPE, "attention=mla expands keys and values for every head: num_key_value_heads %d must be num_attention_heads %d", s->num_key_value_heads, s->num_attention_heads);
+    if (s->swiglu_alpha > 0 && !s->ffn_gated) return sy_fail(err, SY_EARG, "swiglu_alpha %g is about a gated FFN, but ffn_gated is false", s->swiglu_alpha);
+    if (s->norm_bias && s->norm == SY_NORM_RMS) return sy_fail(err, SY_EUNSUP, "norm_bias: RMSNorm has no bias; use norm=layer");
+    return SY_OK;
 }
 
 sy_status sy_spec_check(sy_spec *s, sy_err *err)
@@ -237,7 +240,7 @@ sy_status sy_spec_check(sy_spec *s, sy_err *err)
     if (s->swiglu_limit > 0 && !(s->swiglu_alpha > 0)) return sy_fail(err, SY_EARG, "swiglu_limit %g belongs to swiglu_alpha, which is not set", s->swiglu_limit);
     if (s->tie_word_embeddings && !s->lm_head) return sy_fail(err, SY_EARG, "tie_word_embeddings without a head: lm_head is false");
     if (s->lm_head_bias && !s->lm_head) return sy_fail(err, SY_EARG, "lm_head_bias without a head: lm_head is false");
-    SY_TRY(check_done(s, err));
+    SY_TRY(check_parts(s, err));
     double total;
     sy_spec_size(s, s->num_experts, &total, NULL, NULL);
     if (total > 1e12) return sy_fail(err, SY_ESHAPE, "these sizes give %.3g parameters; more than 1e12 are not supported", total);

@@ -44,10 +44,12 @@ typedef struct sy_spec {
     const char *window_layers, *rope_layers;        /* patterns of "sliding" and "full", of "rope" and "nope" */
     int         q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;      /* mla; q_lora_rank 0 = one matrix */
     double      lora_norm_eps;
+    bool        mla_absorb;
 
     /* Rotation. 0 of a number = not given. */
     int         rope_type, original_max_position_embeddings;
     bool        rope_interleaved, rope_truncate;
+    double      rope_local_base_freq;   /* of layers that see a window; 0 = rope_theta for all */
     double      partial_rotary_factor, rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_beta_fast, rope_beta_slow, rope_attention_factor;
     double      rope_mscale, rope_mscale_all_dim, rope_short_mscale, rope_long_mscale;
     const char *rope_short_factor, *rope_long_factor;           /* numbers separated by blanks */

@@ -21,6 +21,14 @@ static const struct { const char *what, *settings; } models[] = {
                                             "qk_norm=true,sliding_window=100,shared_expert_intermediate_size=28,shared_expert_gate=true" },
     { "auxfree", "layers='dense,sparse',router='auxfree:top_k=2',num_experts=8,moe_intermediate_size=24,shared_expert_intermediate_size=24,routed_scaling_factor=1.5" },
     { "long sums", "layers='dense,sparse',intermediate_size=1500,router='topk:top_k=2',num_experts=4,moe_intermediate_size=1300" },
+    { "biases, a norm a row, clipped, multipliers", "attention_bias=true,attention_out_bias=true,mlp_bias=true,lm_head_bias=true,qk_norm=row,clip_qkv=1.5,embedding_multiplier=2,residual_multiplier=0.4,logits_scaling=3" },
+    { "LayerNorm, learned positions, a plain FFN", "norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh" },
+    { "parallel, a part of the head turns", "norm=layer,norm_bias=true,norm_place=parallel,partial_rotary_factor=0.5,ffn_gated=false,hidden_act=gelu" },
+    { "latent attention, expanded", "attention=mla,q_lora_rank=20,kv_lora_rank=24,qk_nope_head_dim=12,qk_rope_head_dim=8,v_head_dim=10,rope_interleaved=true,mla_absorb=false,rope_type=yarn,rope_factor=8,"
+                                    "rope_mscale=1,rope_mscale_all_dim=1,original_max_position_embeddings=64" },
+    { "sinks, windows by layer, experts with limits", "layers=sparse,router='topk:top_k=2,norm_topk_prob=true,router_bias=true',expert='swiglu_clamped:limit=0.8',num_experts=6,moe_intermediate_size=24,"
+                                    "attention_sinks=true,num_key_value_heads=2,sliding_window=70,window_layers='sliding,full'" },
+    { "caps, two bases", "attn_logit_softcapping=2,final_logit_softcapping=3,sliding_window=100,window_layers='sliding,full',rope_local_base_freq=100" },
     { "zero experts", "layers=sparse,router='topk:top_k=2',num_experts=4,zero_experts=2,zero_expert=identity,moe_intermediate_size=24" },
 };
 

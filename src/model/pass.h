@@ -1,0 +1,27 @@
+/* model/pass.h - what the files of one forward pass share: attention.c, forward.c. Not for others. */
+#ifndef SY_MODEL_PASS_H
+#define SY_MODEL_PASS_H
+
+#include "model/model.h"
+
+typedef struct sy_pass {                /* what all layers of one pass share */
+    sy_model       *m;
+    sy_tape        *t;
+    const sy_batch *b;
+    const sy_run   *r;
+    sy_attn         attn;               /* window and sinks are each layer's */
+    sy_rope         rope, local;        /* local: of layers that see a window */
+    sy_segment     *seg;                /* with caches: a copy that a layer points at its keys */
+    const int      *back[4];
+    uint64_t       *key;                /* [T] of the layer at hand */
+    sy_tensor      *carry;
+} sy_pass;
+
+static inline sy_tensor *sy__leaf(sy_param *p) { return p ? &p->leaf : NULL; }
+
+/* Fills attn, rope and seg; refuses what a cache has no room for. */
+sy_status  sy__attention_open(sy_pass *p);
+/* The sublayer: h [T,D], normed -> [T,D]. Keys and values go to the caches, when there are any. */
+sy_tensor *sy__attention(sy_pass *p, int l, sy_tensor *h);
+
+#endif
