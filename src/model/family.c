@@ -8,7 +8,13 @@
     X(mistral)          \
     X(qwen2)            \
     X(qwen3)            \
-    X(mixtral)
+    X(gpt2)             \
+    X(gpt_neox)         \
+    X(bert)             \
+    X(mixtral)          \
+    X(deepseek_v2)      \
+    X(deepseek_v3)      \
+    X(gpt_oss)
 
 #define X(name) extern const sy_family sy_family_##name;
 FAMILIES(X)

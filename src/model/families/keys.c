@@ -208,6 +208,13 @@ static void write_window(sy_config_writing *w)
     else sy_json_null(&w->j);
 }
 
+static void write_layer_types(sy_config_writing *w)
+{
+    sy_json_key(&w->j, "layer_types"), sy_json_begin(&w->j, '[');
+    for (int l = 0; l < w->s->num_hidden_layers; l++) sy_json_text(&w->j, sy_spec_sliding(w->s, l) ? "sliding_attention" : "full_attention");
+    sy_json_end(&w->j, ']');
+}
+
 static void write_windows(sy_config_writing *w)
 {
     const sy_spec *s = w->s;
@@ -215,10 +222,35 @@ static void write_windows(sy_config_writing *w)
     while (first < s->num_hidden_layers && !sy_spec_sliding(s, first)) first++;
     write_window(w);
     sy_json_key(&w->j, "max_window_layers"), sy_json_int(&w->j, first);
-    sy_json_key(&w->j, "layer_types"), sy_json_begin(&w->j, '[');
-    for (int l = 0; l < s->num_hidden_layers; l++) sy_json_text(&w->j, sy_spec_sliding(s, l) ? "sliding_attention" : "full_attention");
-    sy_json_end(&w->j, ']');
+    write_layer_types(w);
 }
+
+/* sliding_window null: no layer slides. */
+static sy_status read_alternate(sy_config_reading *r, sy_err *err)
+{
+    sy_spec *s = &r->c->spec;
+    const json_t *list = json_object_get(r->root, "layer_types"), *v = json_object_get(r->root, "sliding_window");
+    long long window = v && json_is_null(v) ? 0 : 128;
+    bool *slides = layer_flags(r);
+    if (!slides) return no_memory(r, err);
+    SY_TRY(get_int(r, "sliding_window", 0, 1 << 24, &window, err));
+    s->sliding_window = (int)window;
+    for (int l = 0; l < s->num_hidden_layers; l++) slides[l] = window && l % 2 == 0;
+    if (list && !json_is_null(list)) SY_TRY(read_layer_types(r, list, slides, err));
+    if (!(s->window_layers = sy__pattern(r->a, slides, s->num_hidden_layers, "full", "sliding"))) return no_memory(r, err);
+    return SY_OK;
+}
+
+static void write_alternate(sy_config_writing *w)
+{
+    sy_json_key(&w->j, "sliding_window");
+    if (w->s->sliding_window) sy_json_int(&w->j, w->s->sliding_window);
+    else sy_json_null(&w->j);
+    write_layer_types(w);
+}
+
+static const char *const alternate_keys[] = { "sliding_window", "layer_types", NULL };
+const sy_family_group sy__keys_window_alternate = { alternate_keys, read_alternate, write_alternate };
 
 static const char *const window_keys[] = { "use_sliding_window", "sliding_window", "max_window_layers", "layer_types", NULL };
 const sy_family_group sy__keys_window_late = { window_keys, read_late, write_windows };
@@ -314,6 +346,18 @@ static void write_shared(sy_config_writing *w)
 
 static const char *const shared_keys[] = { "n_shared_experts", NULL };
 const sy_family_group sy__keys_shared = { shared_keys, read_shared, write_shared };
+
+static sy_status read_mtp(sy_config_reading *r, sy_err *err)
+{
+    long long n = 0;
+    SY_TRY(get_int(r, "num_nextn_predict_layers", 0, 1024, &n, err));
+    r->c->mtp_layers = (int)n;
+    return SY_OK;
+}
+static void write_mtp(sy_config_writing *w) { sy_json_key(&w->j, "num_nextn_predict_layers"), sy_json_int(&w->j, 0); }
+
+static const char *const mtp_keys[] = { "num_nextn_predict_layers", "num_mtp_layers", NULL };
+const sy_family_group sy__keys_mtp = { mtp_keys, read_mtp, write_mtp };
 
 /* --- balance --------------------------------------------------------------------------------------------------------------- */
 

@@ -27,6 +27,13 @@
 #define SY_KEY(key, field, def) { key, field, def, NULL, NULL, false }
 #define SY_KEY_NONE(key, field, def, none) { key, field, def, none, NULL, false }      /* null is a value of its own */
 #define SY_KEY_ONLY(key, value) { key, NULL, value, NULL, NULL, true }                 /* any other value is refused; not written */
+/* Latent attention. */
+#define SY_KEYS_MLA                                                 \
+    { "q_lora_rank", "q_lora_rank", "1536", "0", NULL, false },     \
+    SY_KEY("kv_lora_rank", "kv_lora_rank", "512"),                  \
+    SY_KEY("qk_nope_head_dim", "qk_nope_head_dim", "128"),          \
+    SY_KEY("qk_rope_head_dim", "qk_rope_head_dim", "64"),           \
+    SY_KEY("v_head_dim", "v_head_dim", "128")
 #define SY_KEYS_END             { NULL, NULL, NULL, NULL, NULL, false }
 
 /* rope_theta with rope_scaling (transformers 4) or rope_parameters (5), partial_rotary_factor, original_max_position_embeddings. */
@@ -37,6 +44,10 @@ extern const sy_family_group sy__keys_window_late;
 extern const sy_family_group sy__keys_window_even;
 /* use_sliding_window, sliding_window: all layers (Qwen3-MoE). */
 extern const sy_family_group sy__keys_window_all;
+/* sliding_window, layer_types: every second layer slides, the first one does (gpt-oss). */
+extern const sy_family_group sy__keys_window_alternate;
+/* num_nextn_predict_layers: layers behind the last, which SY_SKIP_MTP leaves out. */
+extern const sy_family_group sy__keys_mtp;
 /* decoder_sparse_step, mlp_only_layers. */
 extern const sy_family_group sy__keys_sparse_step;
 /* first_k_dense_replace, moe_layer_freq. */
