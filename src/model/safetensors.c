@@ -24,40 +24,6 @@ int         sy_dtype_size(sy_dtype t) { return types[t].bits / 8; }
 
 /* --- numbers ------------------------------------------------------------------------------------------------------------ */
 
-static float    bits_to_f32(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
-static uint32_t f32_to_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
-
-float sy_bf16_to(uint16_t x) { return bits_to_f32((uint32_t)x << 16); }
-
-uint16_t sy_bf16_of(float x)
-{
-    uint32_t u = f32_to_bits(x);
-    if (isnan(x)) return (uint16_t)(u >> 16 | 64);   /* quiet, and never turned into an infinity */
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-float sy_f16_to(uint16_t x)
-{
-    uint32_t sign = (uint32_t)(x & 0x8000) << 16, e = x >> 10 & 31, m = x & 1023;
-    if (e == 31) return bits_to_f32(sign | 0x7f800000 | m << 13);
-    if (e == 0) {
-        float f = (float)m * 0x1p-24f;               /* zero or denormal */
-        return sign ? -f : f;
-    }
-    return bits_to_f32(sign | (e + 112) << 23 | m << 13);
-}
-
-uint16_t sy_f16_of(float x)
-{
-    uint32_t u = f32_to_bits(x), sign = u >> 16 & 0x8000;
-    float a = fabsf(x);
-    if (isnan(x)) return (uint16_t)(sign | 0x7e00);
-    if (a >= 65520.0f) return (uint16_t)(sign | 0x7c00);
-    if (a < 0x1p-14f) return (uint16_t)(sign | (uint32_t)lrintf(a * 0x1p24f));     /* nearest even by the rounding mode */
-    u &= 0x7fffffff;
-    return (uint16_t)(sign | ((u + 0xfff + (u >> 13 & 1)) - 0x38000000) >> 13);
-}
-
 static float f8_e4m3_to(uint8_t x)                   /* no infinities; 0x7f is NaN */
 {
     int e = x >> 3 & 15, m = x & 7;

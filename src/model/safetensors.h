@@ -10,6 +10,7 @@
 
 #include "core/arena.h"
 #include "core/status.h"
+#include "kernels/half.h"
 
 #define SY_DTYPE_LIST(X)                                                                                    \
     X(BOOL, 8) X(U8, 8) X(I8, 8) X(F8_E4M3, 8) X(F8_E5M2, 8) X(F8_E8M0, 8) X(I16, 16) X(U16, 16) X(F16, 16)   \
@@ -60,10 +61,5 @@ typedef struct sy_st_out {              /* one tensor to write */
 /* Writes PATH atomically: sorted by descending alignment, then name, header padded to 8, so the same tensors give the same bytes.
  * meta: key, value, ..., NULL; may be NULL. */
 sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_err *err);
-
-uint16_t  sy_bf16_of(float x);          /* round to nearest even, NaN stays NaN */
-float     sy_bf16_to(uint16_t x);
-float     sy_f16_to(uint16_t x);
-uint16_t  sy_f16_of(float x);
 
 #endif

@@ -21,8 +21,8 @@ sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, 
     sy_param *p = sy_arena_zalloc(l->arena, sizeof *p);
     if (!p) return NULL;
     p->name = sy_arena_strdup(l->arena, name);
-    p->w.data = sy_arena_array(l->arena, n, sizeof(sy_real));
-    if (!p->name || !p->w.data) return NULL;
+    if (!l->bare) p->w.data = sy_arena_array(l->arena, n, sizeof(sy_real));
+    if (!p->name || (!p->w.data && !l->bare)) return NULL;
     if (l->train && !(flags & (SY_FROZEN | SY_BUFFER))) {
         p->w.dx = sy_arena_array(l->arena, n, sizeof(sy_real));
         p->m = sy_arena_array(l->arena, n, sizeof(sy_real));
@@ -42,6 +42,25 @@ sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, 
     p->fresh = l->fresh;
     l->p[l->n++] = p;
     return p;
+}
+
+bool sy_param_own(sy_param *p, sy_arena *a)
+{
+    if (p->w.data) return true;
+    p->w.data = sy_arena_array(a, p->n, sizeof(sy_real));
+    p->leaf.x = p->w.data;
+    return p->w.data != NULL;
+}
+
+sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err)
+{
+    int row = p->w.dim[p->w.nd - 1];
+    if (p->w.data || p->w.dx) return sy_fail(err, SY_EUNSUP, "%s: a parameter that has memory of its own or is trained cannot be stored as %s", p->name, sy_wtype_name(type));
+    if (type <= SY_W_REAL || type >= SY_WTYPES || row % sy_wtype_block(type))
+        return sy_fail(err, SY_ESHAPE, "%s: rows of %d values are no whole number of %s blocks", p->name, row, sy_wtype_name(type));
+    p->w.type = type;
+    p->w.data = (void *)data;                        /* read only: products and the embedding never write */
+    return SY_OK;
 }
 
 sy_param *sy_params_find(const sy_params *l, const char *name)

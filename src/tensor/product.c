@@ -2,6 +2,7 @@
 #include "tensor/product.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, FEW_ROWS = 16 };     /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
 
@@ -18,6 +19,65 @@ static int tiles(const sy_gemm_job *j)
     return ((j->M + m - 1) / m) * ((j->N + n - 1) / n);
 }
 
+/* --- weights in stored formats ------------------------------------------------------------------------------------------------ */
+
+void sy_weight_read(sy_wtype type, const void *data, size_t from, size_t n, sy_real *out)
+{
+    if (type == SY_W_REAL) {
+        memcpy(out, (const sy_real *)data + from, n * sizeof *out);
+        return;
+    }
+    const uint8_t *src = (const uint8_t *)data + sy_wtype_bytes(type, from);
+#ifdef SY_DOUBLE
+    float part[SY_BLOCK_MAX];                        /* a multiple of every block */
+    for (size_t i = 0; i < n; i += SY_BLOCK_MAX) {
+        size_t k = n - i < SY_BLOCK_MAX ? n - i : SY_BLOCK_MAX;
+        sy_wtype_read(type, src + sy_wtype_bytes(type, i), k, part);
+        for (size_t v = 0; v < k; v++) out[i + v] = (sy_real)part[v];
+    }
+#else
+    sy_wtype_read(type, src, n, out);
+#endif
+}
+
+/* C[m,n] of a tile, Y = X W^T: the rows of W that one panel holds are decoded together, used for all rows of X, and forgotten. */
+static bool stored_forward(struct run *r, const sy_gemm_job *j, int m, int n, int n0, const sy_real *A, sy_real *C, int worker)
+{
+    const sy_kernels *k = r->e->k;
+    sy_arena *s = &r->e->scratch[worker];
+    sy_mark mark = sy_arena_mark(s);
+    size_t K = (size_t)j->K, nr = (size_t)k->nr;
+    sy_real *W = sy_arena_alloc(s, nr * K * sizeof *W), *panel = m > FEW_ROWS ? sy_arena_alloc(s, nr * K * sizeof *panel) : NULL;
+    bool done = W && (panel || m <= FEW_ROWS);
+    for (int at = 0; done && at < n; at += (int)nr) {
+        int rows = n - at < (int)nr ? n - at : (int)nr;
+        for (int i = 0; i < rows; i++) sy_weight_read(j->type, j->B, (size_t)(n0 + at + i) * j->bks, K, W + (size_t)i * K);
+        if (panel) {
+            k->pack(rows, j->K, W, K, panel);
+            k->gemm_panels(m, rows, j->K, A, j->ars, panel, C + at, j->ldc, j->acc);
+        } else k->gemm_rows(m, rows, j->K, A, j->ars, W, K, C + at, j->ldc, j->acc);
+    }
+    sy_arena_release(s, mark);
+    return done;
+}
+
+/* C[m,n] of a tile, dX = dY W: the contraction runs over the rows of W, a few at a time; each piece goes on with the chains where the one
+ * before it left them. The first column of a tile is a multiple of every block. */
+static bool stored_back(struct run *r, const sy_gemm_job *j, int m, int n, int n0, const sy_real *A, sy_real *C, int worker)
+{
+    enum { ROWS = 64 };
+    sy_arena *s = &r->e->scratch[worker];
+    sy_mark mark = sy_arena_mark(s);
+    sy_real *W = sy_arena_alloc(s, (size_t)ROWS * (size_t)n * sizeof *W);
+    for (int at = 0; W && (at < j->K || at == 0); at += ROWS) {       /* at least once: an empty sum is zero */
+        int rows = j->K - at < ROWS ? j->K - at : ROWS;
+        for (int i = 0; i < rows; i++) sy_weight_read(j->type, j->B, (size_t)(at + i) * j->bks + (size_t)n0, (size_t)n, W + (size_t)i * (size_t)n);
+        r->e->k->gemm(m, n, rows, A + (size_t)at * j->aks, j->ars, j->aks, W, (size_t)n, C, j->ldc, j->acc || at);
+    }
+    sy_arena_release(s, mark);
+    return W != NULL;
+}
+
 static void do_tile(struct run *r, const sy_gemm_job *j, int tile, int worker)
 {
     const sy_kernels *k = r->e->k;
@@ -26,11 +86,17 @@ static void do_tile(struct run *r, const sy_gemm_job *j, int tile, int worker)
     int m = j->M - m0 < step ? j->M - m0 : step, n = j->N - n0 < across ? j->N - n0 : across;
     const sy_real *A = j->A + (size_t)m0 * j->ars;
     sy_real *C = j->C + (size_t)m0 * j->ldc + n0;
-    if (!j->rows) {
-        k->gemm(m, n, j->K, A, j->ars, j->aks, j->B + n0, j->bks, C, j->ldc, j->acc);
+    if (j->type != SY_W_REAL) {
+        bool done = j->rows ? stored_forward(r, j, m, n, n0, A, C, worker) : stored_back(r, j, m, n, n0, A, C, worker);
+        if (!done) r->failed = 1;
         return;
     }
-    const sy_real *W = j->B + (size_t)n0 * j->bks;
+    const sy_real *B = j->B;
+    if (!j->rows) {
+        k->gemm(m, n, j->K, A, j->ars, j->aks, B + n0, j->bks, C, j->ldc, j->acc);
+        return;
+    }
+    const sy_real *W = B + (size_t)n0 * j->bks;
     if (j->panels) {                                            /* TILE_N is a multiple of every set's nr */
         k->gemm_panels(m, n, j->K, A, j->ars, j->panels + (size_t)n0 * j->K, C, j->ldc, j->acc);
         return;

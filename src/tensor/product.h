@@ -1,25 +1,30 @@
 /* tensor/product.h - all matrix products of the tape go through here: a list of independent jobs, cut into tiles over threads.
  *
  * A dense layer is one job, a layer of experts is one job an expert; the skew of a load only changes how many tiles a job has.
- * Each tile owns its outputs, and each output is one chain (kernels.h), so cuts and threads never change a bit. */
+ * Each tile owns its outputs, and each output is one chain (kernels.h), so cuts and threads never change a bit. A weight in a stored format
+ * gives the bits of the same numbers as masters: a few rows at a time become numbers in scratch, then the same kernels run. */
 #ifndef SY_PRODUCT_H
 #define SY_PRODUCT_H
 
+#include "kernels/quant.h"
 #include "tensor/engine.h"
 
 typedef struct sy_gemm_job {
     int            M, N, K;
     const sy_real *A;                   /* A[m*ars + k*aks] */
     size_t         ars, aks;
-    const sy_real *B;                   /* `rows`: W [N,K] with row stride bks, else B[k*bks + n] */
-    size_t         bks;
+    sy_wtype       type;                /* of B; SY_W_REAL unless B is a weight in a stored format */
+    const void    *B;                   /* `rows`: W [N,K] with row stride bks, else B[k*bks + n] */
+    size_t         bks;                 /* in values; a stored format has whole blocks in bks */
     bool           rows, acc;           /* acc: C += */
     const sy_real *panels;              /* of W, or NULL; only with `rows` */
     sy_real       *C;
     size_t         ldc;
 } sy_gemm_job;
 
-/* Runs all jobs. SY_ENOMEM when the packing scratch cannot be had. */
+/* Values from .. from+n-1 (both whole blocks of a stored format) of a weight that begins at `data`. */
+void      sy_weight_read(sy_wtype type, const void *data, size_t from, size_t n, sy_real *out);
+/* Runs all jobs. SY_ENOMEM when the scratch for packed or for decoded rows cannot be had. */
 sy_status sy_gemm_all(sy_engine *e, const sy_gemm_job *job, int n, sy_err *err);
 /* Multiply-adds of the jobs. */
 uint64_t  sy_gemm_madds(const sy_gemm_job *job, int n);

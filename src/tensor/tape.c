@@ -105,7 +105,13 @@ sy_node *sy_node_new(sy_tape *t, const sy_op *op, int n_in, sy_tensor *const *in
     n->n_in = n_in;
     n->n_w = n_w;
     for (int i = 0; i < n_in; i++) n->in[i] = in[i];
-    for (int i = 0; i < n_w; i++) n->w[i] = w[i];
+    for (int i = 0; i < n_w; i++) {
+        n->w[i] = w[i];
+        if (w[i]->type != SY_W_REAL && w[i]->dx) {
+            sy_tape_fail(t, SY_EUNSUP, "%s: a weight of type %s cannot be trained; only what it multiplies gets a gradient", op->name, sy_wtype_name(w[i]->type));
+            return NULL;
+        }
+    }
     return n;
 }
 

@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/status.h"
+#include "kernels/quant.h"
 #include "kernels/real.h"
 
 typedef struct sy_tensor {
@@ -37,14 +39,15 @@ static inline int sy_rows(const sy_tensor *t)
     return n;
 }
 
-typedef enum { SY_W_REAL } sy_wtype;    /* stored formats are added here; a product refuses a type it has no kernel for */
-
+/* What products and the embedding read. SY_W_REAL is a master: sy_real in memory, trained or not. The stored formats (kernels/quant.h) are used
+ * where they lie, in a mapped file too: rows are turned into numbers as they are needed, never the whole weight. Such weights have no
+ * gradient of their own; the gradient of what they multiply passes through them. */
 typedef struct sy_weight {
     sy_wtype    type;
     int         nd, dim[4];             /* [N,K], y = x W^T, or [E,N,K] for experts; [V,D] for an embedding */
-    void       *data;                   /* row-major */
+    void       *data;                   /* row-major; stored formats: whole blocks a row, not aligned, read only */
     sy_real    *dx;                     /* gradient of a trained master, else NULL */
-    sy_real    *panels;                 /* packed copy (kernels.h: pack) of data as it is now, or NULL; only of weights that do not change */
+    sy_real    *panels;                 /* packed copy (kernels.h: pack) of data as it is now, or NULL; only of masters that do not change */
 } sy_weight;
 
 enum { SY_FROZEN = 1, SY_NODECAY = 2, SY_BUFFER = 4, SY_LAZY = 8 };  /* BUFFER: saved, never trained; LAZY: untouched rows keep their moments */
@@ -61,11 +64,22 @@ typedef struct sy_param {
 } sy_param;
 
 /* All parameters of a model in the order in which they were declared; memory from the model's arena. */
-typedef struct sy_params { sy_param **p; int n, room; sy_arena *arena; bool train, fresh; } sy_params;
+typedef struct sy_params {
+    sy_param **p;
+    int        n, room;
+    sy_arena  *arena;
+    bool       train, fresh;
+    bool       bare;                    /* values get no memory yet: sy_param_own or sy_param_store follows for each; not with train or fresh */
+} sy_params;
 
 /* Declares a parameter: values zeroed, gradient and moments only when `l->train` and it is neither frozen nor a buffer.
  * The name is copied. NULL without memory or when the sizes wrap. */
 sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, const int *dim);
+/* A bare parameter gets zeroed memory from `a` (nothing happens when it has some); false without memory. */
+bool      sy_param_own(sy_param *p, sy_arena *a);
+/* A bare parameter reads its values from rows in a stored format, all of them at `data` as long as the parameter lives; its leaf has no
+ * values, so only products and the embedding may use it. SY_EUNSUP: it has memory or a gradient; SY_ESHAPE: rows are not whole blocks. */
+sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err);
 sy_param *sy_params_find(const sy_params *l, const char *name);
 /* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double. Nothing happens to a
  * parameter that is not `fresh`. */

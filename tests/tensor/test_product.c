@@ -28,7 +28,7 @@ static void check(const sy_gemm_job *j, const sy_real *before)
         for (int n = 0; n < j->N; n++) {
             double s = j->acc ? (double)before[(size_t)m * j->ldc + (size_t)n] : 0, size = 1;
             for (int k = 0; k < j->K; k++) {
-                double p = (double)j->A[(size_t)m * j->ars + (size_t)k * j->aks] * (double)(j->rows ? j->B[(size_t)n * j->bks + (size_t)k] : j->B[(size_t)k * j->bks + (size_t)n]);
+                double p = (double)j->A[(size_t)m * j->ars + (size_t)k * j->aks] * (double)((const sy_real *)j->B)[j->rows ? (size_t)n * j->bks + (size_t)k : (size_t)k * j->bks + (size_t)n];
                 s += p;
                 size += p < 0 ? -p : p;
             }

@@ -1,7 +1,6 @@
 /* tensor/ops/embed.c - rows of a table by token id. Backward adds rows of one id in token order: columns are cut over threads. */
 #include "tensor/ops.h"
-
-#include <string.h>
+#include "tensor/product.h"
 
 struct embed { const int *id; int T; };
 
@@ -9,8 +8,8 @@ static void embed_f(sy_node *n)
 {
     const struct embed *a = n->arg;
     size_t D = (size_t)n->w[0]->dim[1];
-    const sy_real *w = n->w[0]->data;
-    for (int t = 0; t < a->T; t++) memcpy(n->out->x + t * D, w + a->id[t] * D, D * sizeof *w);
+    const sy_weight *w = n->w[0];
+    for (int t = 0; t < a->T; t++) sy_weight_read(w->type, w->data, (size_t)a->id[t] * D, D, n->out->x + t * D);
 }
 
 struct embed_back { const struct embed *a; const sy_real *dy; sy_real *dw; size_t D; const sy_kernels *k; };

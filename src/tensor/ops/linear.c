@@ -43,7 +43,7 @@ static void linear_f(sy_node *n)
     int T = sy_rows(x), K = sy_cols(x), N = w->dim[0];
     bool acc = bias != NULL;
     if (acc) sy_each(n->tape->eng, T, N, bias_rows, &(struct bias){ bias->x, n->out->x, (size_t)N });    /* the first term of each chain */
-    sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
+    sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
                       .panels = w->panels, .C = n->out->x, .ldc = (size_t)N };
     run(n, &j, 1);
 }
@@ -59,7 +59,7 @@ static void linear_b(sy_node *n)
     if (n->tape->status != SY_OK) return;
     sy_gemm_job j[2];
     int jobs = 0;
-    if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .B = w->data, .bks = (size_t)K, .acc = !fresh, .C = dx, .ldc = (size_t)K };
+    if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)K, .acc = !fresh, .C = dx, .ldc = (size_t)K };
     if (dw) j[jobs++] = (sy_gemm_job){ .M = N, .N = K, .K = T, .A = dy, .ars = 1, .aks = (size_t)N, .B = x->x, .bks = (size_t)K, .acc = true, .C = dw, .ldc = (size_t)K };
     run(n, j, jobs);
     if (db) {
@@ -105,11 +105,12 @@ static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, bool fresh, 
     for (int e = 0; e < g->E; e++) {
         int r0 = g->first[e], rows = g->first[e + 1] - r0;
         if (!rows) continue;
-        const sy_real *we = (const sy_real *)w->data + e * N * K, *xe = x + r0 * K;
-        if (!dy) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)N, .K = (int)K, .A = xe, .ars = K, .aks = 1, .B = we, .bks = K, .rows = true,
+        const void *we = (const char *)w->data + sy_wtype_bytes(w->type, e * N * K);
+        const sy_real *xe = x + r0 * K;
+        if (!dy) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)N, .K = (int)K, .A = xe, .ars = K, .aks = 1, .type = w->type, .B = we, .bks = K, .rows = true,
                                            .panels = w->panels ? w->panels + e * ((N + n->tape->eng->k->nr - 1) / n->tape->eng->k->nr * n->tape->eng->k->nr) * K : NULL,
                                            .C = n->out->x + r0 * N, .ldc = N };
-        if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .B = we, .bks = K, .acc = !fresh, .C = dx + r0 * K, .ldc = K };
+        if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .type = w->type, .B = we, .bks = K, .acc = !fresh, .C = dx + r0 * K, .ldc = K };
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = rows, .A = dy + r0 * N, .ars = 1, .aks = N, .B = xe, .bks = K, .acc = true, .C = dw + e * N * K, .ldc = K };
     }
     run(n, j, jobs);

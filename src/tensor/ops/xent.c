@@ -78,13 +78,13 @@ static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool 
     const sy_weight *w = n->w[0];
     int D = sy_cols(x), V = v->V;
     const sy_real *xc = x->x + (size_t)v->at * (size_t)D;
-    sy_gemm_job j = { .M = m, .N = V, .K = D, .A = xc, .ars = (size_t)D, .aks = 1, .B = w->data, .bks = (size_t)D, .rows = true, .panels = w->panels, .C = v->z, .ldc = (size_t)V };
+    sy_gemm_job j = { .M = m, .N = V, .K = D, .A = xc, .ars = (size_t)D, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D, .rows = true, .panels = w->panels, .C = v->z, .ldc = (size_t)V };
     if (!product(n, &j, 1)) return false;
     sy_each(n->tape->eng, m, 8.0 * V, visit_tokens, v);
     if (g->db) sy__col_sums(n->tape->eng, m, V, v->z, NULL, NULL, g->db);
     sy_gemm_job back[2];
     int jobs = 0;
-    if (g->dx) back[jobs++] = (sy_gemm_job){ .M = m, .N = D, .K = V, .A = v->z, .ars = (size_t)V, .aks = 1, .B = w->data, .bks = (size_t)D,
+    if (g->dx) back[jobs++] = (sy_gemm_job){ .M = m, .N = D, .K = V, .A = v->z, .ars = (size_t)V, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D,
                                              .C = g->dx + (size_t)v->at * (size_t)D, .ldc = (size_t)D };
     if (g->dw) back[jobs++] = (sy_gemm_job){ .M = V, .N = D, .K = m, .A = v->z, .ars = 1, .aks = (size_t)V, .B = xc, .bks = (size_t)D, .acc = !first, .C = g->dw, .ldc = (size_t)D };
     return !jobs || product(n, back, jobs);
