@@ -459,7 +459,7 @@ static bool same_methods(const char *a, const char *b)
     return *a == *b;
 }
 
-struct comparing { const sy_spec *want, *got; const sy_methods *methods; const sy_family *f; bool lenient; sy_status status; sy_arena *a; sy_err *why; };
+struct comparing { const sy_spec *want, *got; const sy_methods *methods; const char *who; bool lenient; sy_status status; sy_arena *a; sy_err *why; };
 
 static bool same_pattern(const struct comparing *c, bool (*says)(const sy_spec *, int))
 {
@@ -486,7 +486,19 @@ static void compare(const sy_opt *row, size_t at, int index, void *arg)
         else same = same_methods(spelled_out(c->methods, kind, x, c->a), spelled_out(c->methods, kind, y, c->a));
     }
     if (c->a->failed) c->status = sy_fail(c->why, SY_ENOMEM, "no memory to compare two models");
-    else if (!same) c->status = sy_fail(c->why, SY_EUNSUP, "a config.json of family %s cannot say %s = '%.200s'", c->f->name, row->name, x);
+    else if (!same) c->status = sy_fail(c->why, SY_EUNSUP, "%s cannot say %s = '%.200s'", c->who, row->name, x);
+}
+
+sy_status sy_spec_same(const sy_spec *want, const sy_spec *got, const sy_methods *methods, bool lenient, const char *who, sy_err *why)
+{
+    sy_spec a = *want, b = *got;
+    sy_arena arena = { 0 };
+    settle(&a);
+    settle(&b);
+    struct comparing c = { &a, &b, methods, who, lenient, SY_OK, &arena, why };
+    sy_opt_each(sy_spec_opts, compare, &c);
+    sy_arena_free(&arena);
+    return c.status;
 }
 
 sy_status sy_family_accepts(const sy_family *f, const sy_spec *s, const sy_methods *methods, bool lenient, sy_err *why)
@@ -494,8 +506,8 @@ sy_status sy_family_accepts(const sy_family *f, const sy_spec *s, const sy_metho
     sy_buf b = { 0 };
     sy_arena a = { 0 };
     sy_card back = { 0 };
-    sy_spec want = *s;
     json_t *root = NULL;
+    char who[96];
     sy_err local;
     if (!why) why = &local;
     if (f->router && !sy_spec_n_sparse(s)) return sy_fail(why, SY_EUNSUP, "a model of family %s has sparse layers, this one has none", f->name);
@@ -504,11 +516,8 @@ sy_status sy_family_accepts(const sy_family *f, const sy_spec *s, const sy_metho
     if (st == SY_OK) st = sy_json_parse(&root, b.data, b.n, "config.json", why);
     if (st == SY_OK) st = read_root(&back, root, "config.json", &a, NULL, why);
     if (st == SY_OK) {
-        settle(&want);
-        settle(&back.spec);
-        struct comparing c = { &want, &back.spec, methods, f, lenient, SY_OK, &a, why };
-        sy_opt_each(sy_spec_opts, compare, &c);
-        st = c.status;
+        snprintf(who, sizeof who, "a config.json of family %s", f->name);
+        st = sy_spec_same(s, &back.spec, methods, lenient, who, why);
     }
     json_decref(root);
     sy_buf_free(&b);

@@ -365,28 +365,37 @@ static sy_status account(const reading *r, const sy_st_tensor *t, const sy_place
     return sy_ledger_add(r->l, same && at->whole ? SY_L_LOADED : SY_L_CONVERTED, t->name, *note ? note : NULL, t->n, err);
 }
 
+/* Where a piece lies, with its scales; from->t is NULL when the files have none of it, which the ledger says. */
+static sy_status locate(reading *r, const sy_param *p, int e, sy_place *at, sy_source *from, sy_err *err)
+{
+    bool first, scale_first;
+    const sy_st_tensor *t = find_piece(r, p, e, at, &first);
+    *from = (sy_source){ .block = { r->c->fp8_block[0], r->c->fp8_block[1] } };
+    if (!t) return missing(r, at->name, err);
+    bool packed = at->layout & SY_LAY_MXFP4, fp8 = t->type == SY_DT_F8_E4M3 && r->c->family && r->c->family->fp8;
+    if (packed || fp8) {
+        char name[NAME + 16];
+        from->scale = take_named(r, at->name, packed ? "_scales" : "_scale_inv", &scale_first);
+        snprintf(name, sizeof name, "%s%s", at->name, packed ? "_scales" : "_scale_inv");
+        if (!from->scale) return missing(r, name, err);
+        if (scale_first) SY_TRY(sy_ledger_add(r->l, SY_L_CONVERTED, from->scale->name, "scales of packed weights", 0, err));
+    }
+    from->t = t;
+    int experts = r->l->experts;
+    if (first) SY_TRY(account(r, t, at, err));
+    r->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);            /* matrices, also where a tensor holds several */
+    return SY_OK;
+}
+
 static sy_status read_param(reading *r, const sy_param *p, sy_err *err)
 {
     int k = sy_param_pieces(p);
     size_t each = p->n / (size_t)k;
     for (int e = 0; e < k; e++) {
         sy_place at;
-        bool first, scale_first;
-        const sy_st_tensor *t = find_piece(r, p, e, &at, &first);
-        if (!t) { SY_TRY(missing(r, at.name, err)); continue; }
-        sy_source from = { .t = t, .block = { r->c->fp8_block[0], r->c->fp8_block[1] } };
-        bool packed = at.layout & SY_LAY_MXFP4, fp8 = t->type == SY_DT_F8_E4M3 && r->c->family && r->c->family->fp8;
-        if (packed || fp8) {
-            char name[NAME + 16];
-            from.scale = take_named(r, at.name, packed ? "_scales" : "_scale_inv", &scale_first);
-            snprintf(name, sizeof name, "%s%s", at.name, packed ? "_scales" : "_scale_inv");
-            if (!from.scale) { SY_TRY(missing(r, name, err)); continue; }
-            if (scale_first) SY_TRY(sy_ledger_add(r->l, SY_L_CONVERTED, from.scale->name, "scales of packed weights", 0, err));
-        }
-        int experts = r->l->experts;
-        SY_TRY(sy_place_read(&at, &from, (sy_real *)p->w.data + (size_t)e * each, &r->scratch, err));
-        if (first) SY_TRY(account(r, t, &at, err));
-        r->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);        /* matrices, also where a tensor holds several */
+        sy_source from;
+        SY_TRY(locate(r, p, e, &at, &from, err));
+        if (from.t) SY_TRY(sy_place_read(&at, &from, (sy_real *)p->w.data + (size_t)e * each, &r->scratch, err));
     }
     return SY_OK;
 }
@@ -406,10 +415,9 @@ static const char *rule_for(const reading *r, const sy_st_tensor *t)
     return NULL;
 }
 
-static sy_status read_all(void *arg, sy_err *err)
+/* What no parameter took, then the account. */
+static sy_status settle(const reading *r, sy_err *err)
 {
-    reading *r = arg;
-    for (int i = 0; i < r->m->params.n; i++) SY_TRY(read_param(r, r->m->params.p[i], err));
     for (int i = 0; i < r->f->n; i++)
         for (int k = 0; k < r->f->s[i].st.n; k++) {
             const sy_st_tensor *t = &r->f->s[i].st.t[k];
@@ -418,6 +426,13 @@ static sy_status read_all(void *arg, sy_err *err)
             SY_TRY(sy_ledger_add(r->l, why ? SY_L_SKIPPED : SY_L_UNKNOWN, t->name, why, 0, err));
         }
     return sy_ledger_settle(r->l, err);
+}
+
+static sy_status read_all(void *arg, sy_err *err)
+{
+    reading *r = arg;
+    for (int i = 0; i < r->m->params.n; i++) SY_TRY(read_param(r, r->m->params.p[i], err));
+    return settle(r, err);
 }
 
 static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, sy_ledger *l, sy_err *err)
@@ -431,6 +446,30 @@ static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, sy
     m->family = c->family;
     return st;
 }
+
+struct sy_pieces { files f; reading r; };
+
+sy_status sy_pieces_open(sy_pieces **out, const char *dir, const sy_card *c, sy_model *m, sy_ledger *l, sy_err *err)
+{
+    sy_pieces *p = sy_calloc(1, sizeof *p);
+    if (!p) return sy_fail(err, SY_ENOMEM, "no memory to open %s", dir);
+    sy_status st = files_open(&p->f, dir, err);
+    p->r = (reading){ .m = m, .f = &p->f, .l = l, .c = c };
+    if (st != SY_OK) { sy_pieces_close(p); return st; }
+    *out = p;
+    return SY_OK;
+}
+
+void sy_pieces_close(sy_pieces *p)
+{
+    if (!p) return;
+    files_close(&p->f);
+    sy_arena_free(&p->r.scratch);
+    sy_free(p);
+}
+
+sy_status sy_pieces_find(sy_pieces *p, const sy_param *param, int e, sy_place *at, sy_source *from, sy_err *err) { return locate(&p->r, param, e, at, from, err); }
+sy_status sy_pieces_settle(sy_pieces *p, sy_err *err) { return settle(&p->r, err); }
 
 static sy_status read_card(sy_card *c, const char *dir, sy_arena *a, sy_ledger *l, sy_err *err)
 {

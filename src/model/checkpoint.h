@@ -5,6 +5,7 @@
 #ifndef SY_CHECKPOINT_H
 #define SY_CHECKPOINT_H
 
+#include "model/layout.h"
 #include "model/ledger.h"
 #include "model/model.h"
 
@@ -22,6 +23,17 @@ sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *
 /* The same as a family of that name, or "switchyard"; NULL: as above. SY_EUNSUP: its config.json cannot say what the model computes. What only
  * training looks at may be lost, and the ledger says so. */
 sy_status sy_model_save_as(const sy_model *m, const char *family, const char *dir, int eos, sy_ledger *ledger, sy_err *err);
+
+/* The tensors of a folder, piece by piece, for work that never holds a model: mapped, read a few rows at a time. */
+typedef struct sy_pieces sy_pieces;
+/* m: a model of c's spec without memory (SY_MODEL_BARE), whose parameters are asked for; c, m and l are borrowed. Not under the guard of core/file.h:
+ * the caller runs what reads the pieces inside one. */
+sy_status sy_pieces_open(sy_pieces **out, const char *dir, const sy_card *c, sy_model *m, sy_ledger *l, sy_err *err);
+void      sy_pieces_close(sy_pieces *p);
+/* Where piece e of a parameter lies. *from has no tensor when no file has it: the ledger then says so. The first piece of a tensor gives it a line. */
+sy_status sy_pieces_find(sy_pieces *p, const sy_param *param, int e, sy_place *at, sy_source *from, sy_err *err);
+/* All parameters were asked for: what no one took is left out by a rule or unknown, and the ledger is settled. */
+sy_status sy_pieces_settle(sy_pieces *p, sy_err *err);
 
 /* Optimiser moments (NAME.m, NAME.v) and a few named numbers, as one safetensors file. */
 typedef struct sy_state_item { const char *key; int64_t value; } sy_state_item;

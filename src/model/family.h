@@ -85,6 +85,9 @@ typedef struct sy_card {                /* what a config.json says */
 sy_status sy_card_read(sy_card *c, const char *path, sy_arena *a, sy_ledger *l, sy_err *err);
 /* Appends the config.json of the family (NULL: an own model) to `out`. eos < 0: no end token. */
 sy_status sy_card_write(const sy_spec *s, const sy_family *f, const sy_methods *methods, int eos, sy_buf *out, sy_err *err);
+/* SY_OK when two specs compute the same, texts of methods compared by their options; else SY_EUNSUP and "WHO cannot say KEY = 'VALUE'" for the
+ * first difference. lenient: what serving does not look at (balance terms, the spread of fresh weights) may differ. */
+sy_status sy_spec_same(const sy_spec *want, const sy_spec *got, const sy_methods *methods, bool lenient, const char *who, sy_err *why);
 /* SY_OK when the family can say all of the spec: what is written reads back as the same, texts of methods compared by their options. lenient: but
  * for what serving does not look at (balance terms, the spread of fresh weights). SY_EUNSUP with the first difference as a sentence; SY_ENOMEM. */
 sy_status sy_family_accepts(const sy_family *f, const sy_spec *s, const sy_methods *methods, bool lenient, sy_err *why);

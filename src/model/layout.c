@@ -113,6 +113,14 @@ bool sy_place_of(sy_place *at, const sy_family *f, const sy_spec *s, const sy_pa
 
 static size_t row_of(const sy_place *at, int n) { return (size_t)(n / at->block) * (size_t)at->block_step + (size_t)(n % at->block) + (size_t)at->first; }
 
+void sy_place_rows(sy_place *at, int from, int n)
+{
+    at->first += at->block >= at->rows ? from : from / at->block * at->block_step;
+    if (at->block >= at->rows && at->block > n) at->block = at->block_step = n;          /* they follow each other as before */
+    at->whole &= from == 0 && n == at->rows;
+    at->rows = n;
+}
+
 /* --- reading --------------------------------------------------------------------------------------------------------------- */
 
 #ifdef SY_DOUBLE

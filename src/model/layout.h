@@ -36,6 +36,9 @@ sy_status sy_place_read(const sy_place *at, const sy_source *from, sy_real *out,
 /* Puts a piece into the array of its tensor. */
 void sy_place_write(const sy_place *at, const sy_real *piece, sy_real *tensor);
 
+/* Narrows a place to rows from .. from+n-1 of own: [n,cols] is read and written. Where rows alternate by heads, both are multiples of head_dim. */
+void sy_place_rows(sy_place *at, int from, int n);
+
 /* "*" any text, "{l}" digits, "{mtp}" the digits of a number of at least `layers`. */
 bool sy_name_matches(const char *pattern, const char *name, int layers, int mtp_layers);
 

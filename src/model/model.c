@@ -212,9 +212,9 @@ sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsi
     if (!m) return sy_fail(err, SY_ENOMEM, "no memory for a model");
     m->eng = eng;
     m->spec = *spec;
-    m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & SY_MODEL_EMPTY) };
+    m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & (SY_MODEL_EMPTY | SY_MODEL_BARE)), .bare = how & SY_MODEL_BARE };
     sy_status st = own_texts(m) ? sy_spec_check(&m->spec, err) : sy_fail(err, SY_ENOMEM, "no memory for the model's texts");
-    if (st == SY_OK) st = fits(&m->spec, how, err);
+    if (st == SY_OK && !(how & SY_MODEL_BARE)) st = fits(&m->spec, how, err);
     if (st == SY_OK) {
         m->n_sparse = sy_spec_n_sparse(&m->spec);
         st = build_all(m, seed, err);

@@ -66,8 +66,9 @@ typedef struct sy_model {
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 
-enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2, SY_MODEL_STRICT = 4 };    /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint
-                                                                            brings them; STRICT: loading refuses config keys that are not known */
+enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2, SY_MODEL_STRICT = 4, SY_MODEL_BARE = 8 };    /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint
+                                                                            brings them; STRICT: loading refuses config keys that are not known; BARE: parameters without memory, with
+                                                                            names and sizes alone (tensor.h: sy_params) */
 /* Fresh weights from `seed`. The spec is checked and copied. */
 sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err);
 void      sy_model_free(sy_model *m);

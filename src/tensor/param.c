@@ -88,5 +88,5 @@ void sy_param_normal(sy_param *p, uint64_t seed, double std)
 void sy_param_fill(sy_param *p, double value)
 {
     sy_real *w = p->w.data;
-    for (size_t i = 0; i < p->n; i++) w[i] = (sy_real)value;
+    for (size_t i = 0; w && i < p->n; i++) w[i] = (sy_real)value;        /* a bare one has nothing to fill */
 }

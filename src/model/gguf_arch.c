@@ -1,0 +1,71 @@
+/* model/gguf_arch.c - the architectures of GGUF files, a table each. Keys and names as llama.cpp's converter writes them. */
+#include "model/gguf_card.h"
+
+#define L "model.layers.{l}."
+#define B "blk.{l}."
+#define PART(own, file) { own, file, 0, 0, 0 }
+
+#define ENDS PART("model.embed_tokens.weight", "token_embd.weight"), PART("model.norm.weight", "output_norm.weight"), PART("lm_head.weight", "output.weight")
+#define NORMS PART(L "input_layernorm.weight", B "attn_norm.weight"), PART(L "post_attention_layernorm.weight", B "ffn_norm.weight")
+/* q and k straight, or permuted. */
+#define ATTN(lay) \
+    { L "self_attn.q_proj.weight", B "attn_q.weight", lay, 0, 0 }, { L "self_attn.k_proj.weight", B "attn_k.weight", lay, 0, 0 }, \
+    { L "self_attn.q_proj.bias", B "attn_q.bias", lay, 0, 0 }, { L "self_attn.k_proj.bias", B "attn_k.bias", lay, 0, 0 },         \
+    PART(L "self_attn.v_proj.weight", B "attn_v.weight"), PART(L "self_attn.v_proj.bias", B "attn_v.bias"),                       \
+    PART(L "self_attn.o_proj.weight", B "attn_output.weight"), PART(L "self_attn.o_proj.bias", B "attn_output.bias")
+#define QK_NORMS PART(L "self_attn.q_norm.weight", B "attn_q_norm.weight"), PART(L "self_attn.k_norm.weight", B "attn_k_norm.weight")
+#define FFN PART(L "mlp.gate_proj.weight", B "ffn_gate.weight"), PART(L "mlp.up_proj.weight", B "ffn_up.weight"), PART(L "mlp.down_proj.weight", B "ffn_down.weight")
+/* Experts are stacks; files from before April 2024 have a tensor each, newer ones may have gate and up in one. */
+#define EXPERTS \
+    PART(L "mlp.gate.weight", B "ffn_gate_inp.weight"), PART(L "mlp.experts.{e}.gate_proj.weight", B "ffn_gate_exps.weight"),      \
+    PART(L "mlp.experts.{e}.up_proj.weight", B "ffn_up_exps.weight"), PART(L "mlp.experts.{e}.down_proj.weight", B "ffn_down_exps.weight"), \
+    { L "mlp.experts.{e}.gate_proj.weight", B "ffn_gate_up_exps.weight", 0, 0, 2 }, { L "mlp.experts.{e}.up_proj.weight", B "ffn_gate_up_exps.weight", 0, 1, 2 }, \
+    PART(L "mlp.experts.{e}.gate_proj.weight", B "ffn_gate.{e}.weight"), PART(L "mlp.experts.{e}.up_proj.weight", B "ffn_up.{e}.weight"), \
+    PART(L "mlp.experts.{e}.down_proj.weight", B "ffn_down.{e}.weight")
+#define SHARED \
+    PART(L "mlp.shared_expert.gate_proj.weight", B "ffn_gate_shexp.weight"), PART(L "mlp.shared_expert.up_proj.weight", B "ffn_up_shexp.weight"), \
+    PART(L "mlp.shared_expert.down_proj.weight", B "ffn_down_shexp.weight"), PART(L "mlp.shared_expert_gate.weight", B "ffn_gate_inp_shexp.weight")
+#define END { NULL, NULL, 0, 0, 0 }
+
+static const sy_family_part llama_parts[] = { ENDS, NORMS, ATTN(SY_LAY_ROTARY), FFN, EXPERTS, SHARED, END };
+static const sy_family_part qwen_parts[] = { ENDS, NORMS, ATTN(0), QK_NORMS, FFN, EXPERTS, SHARED, END };
+static const sy_family_part glm_parts[] = {
+    ENDS, PART(L "input_layernorm.weight", B "attn_norm.weight"), PART(L "post_attention_layernorm.weight", B "post_attention_norm.weight"), ATTN(0), QK_NORMS, FFN, EXPERTS, SHARED,
+    PART(L "mlp.gate.e_score_correction_bias", B "exp_probs_b.bias"), END };
+
+#define FIELD(key, field, def) { key, field, def, NULL }
+#define FIELDS_END { NULL, NULL, NULL, NULL }
+#define FFN_WIDTH FIELD("feed_forward_length", "intermediate_size", NULL)
+#define MOE FIELD("expert_count", "num_experts", NULL), FIELD("expert_used_count", "router.num_experts_per_tok", NULL)
+#define MOE_WIDTH FIELD("expert_feed_forward_length", "moe_intermediate_size", NULL)
+
+static const sy_gguf_field llama[] = { FFN_WIDTH, FIELD("attention.sliding_window", "sliding_window", "0"), FIELDS_END };
+static const sy_gguf_field mixtral[] = { FIELD("feed_forward_length", "moe_intermediate_size", NULL), MOE, FIELD("attention.sliding_window", "sliding_window", "0"), FIELDS_END };
+static const sy_gguf_field dense[] = { FFN_WIDTH, FIELDS_END };
+static const sy_gguf_field qwen2moe[] = { FFN_WIDTH, MOE, MOE_WIDTH, FIELD("expert_shared_feed_forward_length", "shared_expert_intermediate_size", NULL), FIELDS_END };
+static const sy_gguf_field qwen3moe[] = { FFN_WIDTH, MOE, MOE_WIDTH, FIELDS_END };
+static const sy_gguf_field olmoe[] = { FIELD("feed_forward_length", "moe_intermediate_size", NULL), MOE, FIELD("attention.clamp_kqv", "clip_qkv", "0"), FIELDS_END };
+static const sy_gguf_field deepseek[] = { FFN_WIDTH, MOE, MOE_WIDTH, FIELD("expert_weights_scale", "router.routed_scaling_factor", "1"), FIELDS_END };
+static const sy_gguf_field granitemoe[] = {
+    FIELD("feed_forward_length", "moe_intermediate_size", NULL), MOE, FIELD("attention.scale", "attention_multiplier", "0"), FIELD("embedding_scale", "embedding_multiplier", "1"),
+    FIELD("residual_scale", "residual_multiplier", "1"), FIELD("logit_scale", "logits_scaling", "1"),
+    FIELD("expert_shared_feed_forward_length", "shared_expert_intermediate_size", "0"), FIELDS_END };
+static const sy_gguf_field glm4moe[] = {
+    FFN_WIDTH, MOE, MOE_WIDTH, FIELD("expert_weights_scale", "router.routed_scaling_factor", "1"), { "expert_weights_norm", "router.norm_topk_prob", "false", "true=true false=false true=auto" },
+    { "expert_gating_func", "router.scoring_func", NULL, "1=softmax 2=sigmoid" }, FIELD("expert_group_count", "router.n_group", "1"), FIELD("expert_group_used_count", "router.topk_group", "1"), FIELDS_END };
+
+const sy_gguf_arch sy_gguf_archs[] = {
+    { .arch = "llama", .family = "llama", .base = "layers=dense", .fields = llama, .parts = llama_parts },
+    { .arch = "llama", .family = "mixtral", .base = "layers=sparse", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = mixtral, .parts = llama_parts },
+    { .arch = "qwen2", .family = "qwen2", .base = "layers=dense", .fields = dense, .parts = qwen_parts },
+    { .arch = "qwen3", .family = "qwen3", .base = "layers=dense,qk_norm=true", .fields = dense, .parts = qwen_parts },
+    { .arch = "qwen2moe", .family = "qwen2_moe", .base = "layers=sparse,shared_expert_gate=true", .router = "topk:norm_topk_prob=false", .expert = "swiglu", .fields = qwen2moe, .parts = qwen_parts },
+    { .arch = "qwen3moe", .family = "qwen3_moe", .base = "layers=sparse,qk_norm=true", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = qwen3moe, .parts = qwen_parts },
+    { .arch = "olmoe", .family = "olmoe", .base = "layers=sparse,qk_norm=row", .router = "topk:norm_topk_prob=false", .expert = "swiglu", .fields = olmoe, .parts = qwen_parts },
+    { .arch = "deepseek", .family = "deepseek", .base = "", .router = "topk:norm_topk_prob=false", .expert = "swiglu", .dense_first = true, .shared_count = true, .fields = deepseek,
+      .parts = llama_parts },
+    { .arch = "granitemoe", .family = "granitemoe", .base = "layers=sparse", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = granitemoe, .parts = llama_parts },
+    { .arch = "glm4moe", .family = "glm4_moe", .base = "", .router = "auxfree", .expert = "swiglu", .dense_first = true, .shared_count = true, .mtp = true, .partial = true, .qk_norm = "true",
+      .fields = glm4moe, .parts = glm_parts },
+    { .arch = NULL },
+};
