@@ -12,9 +12,16 @@
     X(gpt_neox)         \
     X(bert)             \
     X(mixtral)          \
+    X(qwen2_moe)        \
+    X(qwen3_moe)        \
+    X(olmoe)            \
+    X(granitemoe)       \
+    X(glm4_moe)         \
+    X(phimoe)           \
     X(deepseek_v2)      \
     X(deepseek_v3)      \
-    X(gpt_oss)
+    X(gpt_oss)          \
+    X(deepseek)
 
 #define X(name) extern const sy_family sy_family_##name;
 FAMILIES(X)

@@ -347,13 +347,16 @@ static void write_shared(sy_config_writing *w)
 static const char *const shared_keys[] = { "n_shared_experts", NULL };
 const sy_family_group sy__keys_shared = { shared_keys, read_shared, write_shared };
 
+/* Absent: one, as the classes have it. */
 static sy_status read_mtp(sy_config_reading *r, sy_err *err)
 {
-    long long n = 0;
-    SY_TRY(get_int(r, "num_nextn_predict_layers", 0, 1024, &n, err));
+    long long n = 1;
+    SY_TRY(get_int(r, "num_mtp_layers", 0, 64, &n, err));
+    SY_TRY(get_int(r, "num_nextn_predict_layers", 0, 64, &n, err));
     r->c->mtp_layers = (int)n;
     return SY_OK;
 }
+
 static void write_mtp(sy_config_writing *w) { sy_json_key(&w->j, "num_nextn_predict_layers"), sy_json_int(&w->j, 0); }
 
 static const char *const mtp_keys[] = { "num_nextn_predict_layers", "num_mtp_layers", NULL };
@@ -363,11 +366,13 @@ const sy_family_group sy__keys_mtp = { mtp_keys, read_mtp, write_mtp };
 
 /* Theirs: coef * E * sum over e of (slots of e / tokens) P_e, all sparse layers pooled. Ours: one loss a layer, slots as a share, summed over
  * layers: coef * K / layers. */
+enum { TWO = 2 };                       /* slots of a token where a router has no option for their number (sparsemixer) */
+
 static sy_status read_coef(sy_config_reading *r, double coef, sy_err *err)
 {
     sy_spec *s = &r->c->spec;
     const char *key = "router_aux_loss_coef", *k = r->router.n ? strstr(r->router.data, "num_experts_per_tok=") : NULL;
-    int K = k ? atoi(k + 20) : 1, n = sy_spec_n_sparse(s);
+    int K = k ? atoi(k + 20) : TWO, n = sy_spec_n_sparse(s);
     SY_TRY(sy_json_get_real(r->root, r->path, key, false, 0, 1e6, &coef, err));
     if (!n || !(coef > 0)) { s->balance = ""; return SY_OK; }
     double ours = coef * K / n;
@@ -385,10 +390,11 @@ static void write_balance(sy_config_writing *w)
     sy_err err;
     size_t at, k_at;
     double coef = 0;
-    const sy_opt *K = w->router_m && w->router_m->opts ? sy_opt_find(w->router_m->opts, "num_experts_per_tok", &k_at, NULL) : NULL;
-    if (K && *w->s->balance && sy_method_make(w->methods, SY_BALANCE, w->s->balance, &a, &m, &state, &err) == SY_OK && m->opts && sy_opt_find(m->opts, "router_aux_loss_coef", &at, NULL)) {
+    const sy_opt *row = w->router_m && w->router_m->opts ? sy_opt_find(w->router_m->opts, "num_experts_per_tok", &k_at, NULL) : NULL;
+    int K = row ? *(const int *)((const char *)w->router_s + k_at) : TWO;
+    if (*w->s->balance && sy_method_make(w->methods, SY_BALANCE, w->s->balance, &a, &m, &state, &err) == SY_OK && m->opts && sy_opt_find(m->opts, "router_aux_loss_coef", &at, NULL)) {
         char text[32];
-        snprintf(text, sizeof text, "%.14g", *(const double *)((const char *)state + at) * sy_spec_n_sparse(w->s) / *(const int *)((const char *)w->router_s + k_at));
+        snprintf(text, sizeof text, "%.14g", *(const double *)((const char *)state + at) * sy_spec_n_sparse(w->s) / K);
         coef = strtod(text, NULL);
     }
     sy_json_key(&w->j, "router_aux_loss_coef"), sy_json_real(&w->j, coef);
@@ -398,3 +404,32 @@ static void write_balance(sy_config_writing *w)
 static const char *const balance_keys[] = { "router_aux_loss_coef", NULL };
 const sy_family_group sy__keys_balance = { balance_keys, read_balance, write_balance };
 const sy_family_group sy__keys_balance_olmoe = { balance_keys, read_balance_olmoe, write_balance };
+
+/* aux_loss_alpha of DeepSeek is ours: a share of slots, layer by layer; over each sequence when seq_aux, else over the micro-batch. */
+static sy_status read_alpha(sy_config_reading *r, sy_err *err)
+{
+    double alpha = 0.001;
+    bool seq = true;
+    SY_TRY(sy_json_get_real(r->root, r->path, "aux_loss_alpha", false, 0, 1e6, &alpha, err));
+    SY_TRY(sy_json_get_bool(r->root, r->path, "seq_aux", false, &seq, err));
+    r->c->spec.balance = alpha > 0 && sy_spec_n_sparse(&r->c->spec) ? sy_arena_printf(r->a, "switch:router_aux_loss_coef=%.17g,scope=%s", alpha, seq ? "sequence" : "micro") : "";
+    return r->c->spec.balance ? SY_OK : sy_fail(err, SY_ENOMEM, "%s: no memory for the balance term", r->path);
+}
+
+static void write_alpha(sy_config_writing *w)
+{
+    const sy_method *m;
+    sy_arena a = { 0 };
+    void *state;
+    sy_err err;
+    size_t at;
+    double alpha = 0;
+    if (*w->s->balance && sy_method_make(w->methods, SY_BALANCE, w->s->balance, &a, &m, &state, &err) == SY_OK && m->opts && sy_opt_find(m->opts, "router_aux_loss_coef", &at, NULL))
+        alpha = *(const double *)((const char *)state + at);
+    sy_json_key(&w->j, "aux_loss_alpha"), sy_json_real(&w->j, alpha);
+    sy_json_key(&w->j, "seq_aux"), sy_json_bool(&w->j, strstr(w->s->balance, "scope=micro") == NULL);
+    sy_arena_free(&a);
+}
+
+static const char *const alpha_keys[] = { "aux_loss_alpha", "seq_aux", NULL };
+const sy_family_group sy__keys_alpha = { alpha_keys, read_alpha, write_alpha };

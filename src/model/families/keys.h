@@ -27,6 +27,7 @@
 #define SY_KEY(key, field, def) { key, field, def, NULL, NULL, false }
 #define SY_KEY_NONE(key, field, def, none) { key, field, def, none, NULL, false }      /* null is a value of its own */
 #define SY_KEY_ONLY(key, value) { key, NULL, value, NULL, NULL, true }                 /* any other value is refused; not written */
+#define SY_KEY_FIXED(key, value) { key, NULL, value, NULL, NULL, false }               /* the same; written */
 /* Latent attention. */
 #define SY_KEYS_MLA                                                 \
     { "q_lora_rank", "q_lora_rank", "1536", "0", NULL, false },     \
@@ -57,6 +58,8 @@ extern const sy_family_group sy__keys_shared;
 /* router_aux_loss_coef: over the slots of all sparse layers together there; a share of slots, layer by layer, here. */
 extern const sy_family_group sy__keys_balance;          /* 0.001 where it is absent */
 extern const sy_family_group sy__keys_balance_olmoe;    /* 0.01 */
+/* aux_loss_alpha, seq_aux (DeepSeek). */
+extern const sy_family_group sy__keys_alpha;
 
 /* Experts as transformers 5 holds them in memory: gate and up of all experts in one tensor. */
 #define SY_PARTS_FUSED(mlp) \

@@ -1,0 +1,469 @@
+/* float only */
+/* Families of published models: logits and chosen experts against their makers' code (tests/ref/families.py), files written and read again, forms
+ * of the same weights, and damage. SY_FAMILIES_OUT=DIR keeps what was written, for families.py --check. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/random.h"
+#include "methods.h"
+#include "model/checkpoint.h"
+#include "model/family.h"
+#include "model/safetensors.h"
+
+enum { PROMPT = 64, FURTHER = 32, T = PROMPT + FURTHER, MODELS = 3, MOST = 512 };
+
+static char *in_dir(const char *name)
+{
+    static char path[8][1024];
+    static int at;
+    char *p = path[at++ % 8];
+    snprintf(p, sizeof path[0], "%s/%s", sy_test_dir(), name);
+    return p;
+}
+
+static char *join(const char *dir, const char *name)
+{
+    static char path[8][1100];
+    static int at;
+    char *p = path[at++ % 8];
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static void write_text(const char *path, const char *text) { sy_expect_ok(sy_file_write(path, text, strlen(text), err)); }
+
+/* --- a model made from its list of tensors ------------------------------------------------------------------------------------ */
+
+typedef struct fixture { sy_map map; sy_st st; sy_arena a; } fixture;
+
+static void fixture_open(fixture *f, const char *family)
+{
+    char path[256];
+    memset(f, 0, sizeof *f);
+    snprintf(path, sizeof path, "tests/fixtures/families/%s.safetensors", family);
+    sy_expect_ok(sy_map_open(&f->map, path, err));
+    sy_expect_ok(sy_st_parse(&f->st, f->map.data, f->map.size, path, &f->a, err));
+}
+
+static void fixture_close(fixture *f)
+{
+    sy_map_close(&f->map);
+    sy_arena_free(&f->a);
+}
+
+static const char *meta(const fixture *f, int i, const char *key)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%d.%s", i, key);
+    const char *text = sy_st_meta(&f->st, name);
+    if (!text) fail_msg("the fixture says nothing of %s", name);
+    return text;
+}
+
+static const sy_st_tensor *tensor(const fixture *f, int i, const char *key)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%d.%s", i, key);
+    return sy_st_find(&f->st, name);
+}
+
+typedef struct tensors { sy_st_out t[MOST]; float *f32[MOST]; int n; sy_arena a; } tensors;
+
+/* "name|type|dims|base|scale": base + scale * (uniform in -1 .. 1 of the name's stream). */
+static void tensor_add(tensors *x, const char *line, uint64_t seed)
+{
+    char name[256], type[16], dims[64];
+    double base, scale;
+    size_t n = 1;
+    sy_st_out *t = &x->t[x->n];
+    assert_true(x->n < MOST);
+    assert_int_equal(sscanf(line, "%255[^|]|%15[^|]|%63[^|]|%lf|%lf", name, type, dims, &base, &scale), 5);
+    *t = (sy_st_out){ .name = sy_arena_strdup(&x->a, name), .type = !strcmp(type, "BF16") ? SY_DT_BF16 : !strcmp(type, "F16") ? SY_DT_F16 : SY_DT_F32 };
+    for (char *d = strtok(dims, ","); d; d = strtok(NULL, ",")) n *= (size_t)(t->dim[t->nd++] = atoll(d));
+    uint64_t h = 1469598103934665603u;
+    for (const char *c = name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
+    uint64_t key = sy_key(seed, SY_FOR_TEST, h, 0, 0);
+    float *v = x->f32[x->n++] = sy_arena_array(&x->a, n, sizeof *v);
+    uint16_t *half = sy_arena_array(&x->a, n, sizeof *half);
+    for (size_t k = 0; k < n; k++) {
+        v[k] = (float)(base + scale * (2 * sy_draw(key, k, 0) - 1));
+        half[k] = t->type == SY_DT_BF16 ? sy_bf16_of(v[k]) : sy_f16_of(v[k]);
+    }
+    t->data = t->type == SY_DT_F32 ? (const void *)v : half;
+}
+
+static void tensors_of(tensors *x, const fixture *f, int i)
+{
+    const char *line = meta(f, i, "tensors");
+    uint64_t seed = strtoull(meta(f, i, "seed"), NULL, 10);
+    x->n = 0;
+    x->a = (sy_arena){ 0 };
+    while (line && *line) {
+        tensor_add(x, line, seed);
+        line = strchr(line, '\n');
+        if (line) line++;
+    }
+}
+
+static tensors all;
+
+/* A folder with model i of a fixture. */
+static const char *folder_of(const fixture *f, int i, const char *name)
+{
+    const char *dir = in_dir(name);
+    sy_expect_ok(sy_remove_tree(dir, err));
+    sy_expect_ok(sy_mkdirs(dir, err));
+    write_text(join(dir, "config.json"), meta(f, i, "config"));
+    sy_arena_free(&all.a);
+    tensors_of(&all, f, i);
+    sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
+    return dir;
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------------ */
+
+/* Rows from .. from+n-1 through the cache; logits to out, and the experts compared. */
+static void pass(sy_model *m, sy_tape *t, sy_kv *kv, const int *id, int from, int n, float *out, const sy_st_tensor *experts)
+{
+    int pos[T], seq[T] = { 0 };
+    uint64_t no = 0;
+    sy_kv *caches[] = { kv };
+    sy_segment seg = { .row = 0, .n = n, .pos0 = from };
+    sy_route *routes[64] = { 0 };
+    for (int i = 0; i < n; i++) pos[i] = from + i;
+    sy_batch b = { .T = n, .n_seg = 1, .id = id + from, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
+    sy_run r = { .mode = SY_SERVE, .kv = caches, .routes = routes };
+    sy_tape_reset(t);
+    sy_tensor *logits = sy_model_logits(m, t, sy_model_hidden(m, t, &b, &r), NULL, n);
+    sy_expect_ok(sy_tape_status(t, err));
+    memcpy(out + (size_t)from * (size_t)m->spec.vocab_size, logits->x, sy_numel(logits) * sizeof *out);
+    for (int l = 0; l < m->n_sparse; l++)
+        for (int i = 0; i < n; i++) {
+            int K = (int)experts->dim[2], got[64] = { 0 };
+            float want[64];
+            const sy_route *w = routes[l];
+            assert_int_equal(w->first_slot[i + 1] - w->first_slot[i], K);
+            for (int k = 0; k < K; k++) got[w->expert[w->first_slot[i] + k]] = 1;
+            sy_expect_ok(sy_st_read_f32(experts, ((size_t)l * T + (size_t)(from + i)) * (size_t)K, (size_t)K, want, err));
+            for (int k = 0; k < K; k++) if (!got[(int)want[k]]) fail_msg("sparse layer %d, token %d: expert %d was not chosen", l, from + i, (int)want[k]);
+        }
+}
+
+static void expect_fixture(const fixture *f, int i, sy_model *m)
+{
+    sy_tape t;
+    sy_kv kv;
+    int id[T], V = m->spec.vocab_size;
+    float want_id[T], *got = malloc((size_t)T * (size_t)V * sizeof *got), *want = malloc((size_t)T * (size_t)V * sizeof *want);
+    const sy_st_tensor *experts = tensor(f, i, "experts");
+    assert_true(!m->n_sparse == !experts);
+    if (experts) assert_int_equal(experts->dim[0], m->n_sparse);
+    sy_expect_ok(sy_st_read_f32(tensor(f, i, "ids"), 0, T, want_id, err));
+    for (int k = 0; k < T; k++) id[k] = (int)want_id[k];
+    sy_expect_ok(sy_st_read_f32(tensor(f, i, "logits"), 0, (size_t)T * (size_t)V, want, err));
+    sy_tape_init(&t, m->eng, false);
+    sy_expect_ok(sy_kv_open(&kv, &m->spec, T, err));
+    pass(m, &t, &kv, id, 0, PROMPT, got, experts);
+    for (int k = PROMPT; k < T; k++) pass(m, &t, &kv, id, k, 1, got, experts);
+    sy_expect_close("logits", got, want, (size_t)T * (size_t)V, 2e-4, 0);
+    sy_kv_close(&kv);
+    sy_tape_free(&t);
+    free(got), free(want);
+}
+
+static sy_model *load(sy_engine *eng, const char *dir, sy_ledger *l)
+{
+    sy_model *m;
+    sy_expect_ok(sy_model_load(&m, eng, dir, 0, l, err));
+    return m;
+}
+
+static void exact(const char *family)
+{
+    fixture f;
+    fixture_open(&f, family);
+    for (int s = 0; sy_kernels_at(s); s++)
+        for (int i = 0; i < MODELS; i++) {
+            sy_engine eng;
+            sy_test_case("%s %d, kernels %s", family, i, sy_kernels_at(s)->name);
+            sy_expect_ok(sy_engine_init(&eng, 1, sy_kernels_at(s)->name, &sy_builtin_methods, err));
+            sy_model *m = load(&eng, folder_of(&f, i, "model"), NULL);
+            assert_string_equal(m->family->name, family);
+            expect_fixture(&f, i, m);
+            sy_model_free(m);
+            sy_engine_uninit(&eng);
+        }
+    fixture_close(&f);
+}
+
+/* Every family of the list has a fixture. */
+static void fixtures(void **state)
+{
+    (void)state;
+    for (const sy_family *const *f = sy_families; *f; f++) exact((*f)->name);
+}
+
+/* --- written and read again ----------------------------------------------------------------------------------------------------- */
+
+static void same_params(const sy_model *a, const sy_model *b)
+{
+    assert_int_equal(a->params.n, b->params.n);
+    for (int i = 0; i < a->params.n; i++) {
+        const sy_param *p = a->params.p[i], *q = b->params.p[i];
+        assert_string_equal(p->name, q->name);
+        sy_expect_same(p->name, p->w.data, q->w.data, p->n * sizeof(sy_real));
+    }
+}
+
+static void round_trip(void **state)
+{
+    sy_engine eng;
+    (void)state;
+    const char *keep = getenv("SY_FAMILIES_OUT");
+    sy_expect_ok(sy_engine_init(&eng, 1, NULL, &sy_builtin_methods, err));
+    for (const sy_family *const *fam = sy_families; *fam; fam++) {
+        fixture f;
+        fixture_open(&f, (*fam)->name);
+        for (int i = 0; i < MODELS; i++) {
+            char name[64], out[1024];
+            sy_ledger l;
+            sy_test_case("%s %d", (*fam)->name, i);
+            snprintf(name, sizeof name, "%s-%d", (*fam)->name, i);
+            snprintf(out, sizeof out, "%s/%s", keep ? keep : sy_test_dir(), name);
+            sy_model *m = load(&eng, folder_of(&f, i, "model"), &l);
+            int experts = l.experts;
+            sy_ledger_free(&l);
+            sy_expect_ok(sy_mkdirs(out, err));
+            sy_expect_ok(sy_model_save(m, out, 3, &l, err));
+            assert_int_equal(l.experts, experts);
+            sy_ledger_free(&l);
+            sy_model *back = load(&eng, out, &l);
+            assert_ptr_equal(back->family, *fam);
+            assert_int_equal(l.count[SY_L_KEY], 0);
+            sy_ledger_free(&l);
+            same_params(m, back);
+            sy_model_free(back);
+            sy_test_case("%s %d as an own model", (*fam)->name, i);
+            sy_expect_ok(sy_model_save_as(m, "switchyard", out, 3, NULL, err));
+            back = load(&eng, out, NULL);
+            assert_null(back->family);
+            same_params(m, back);
+            sy_expect_ok(sy_model_save(back, out, 3, NULL, err));          /* the list decides now; what it picks must be exact too */
+            sy_model_free(back);
+            back = load(&eng, out, NULL);
+            assert_non_null(back->family);
+            same_params(m, back);
+            if (keep) sy_expect_ok(sy_model_save(m, out, 3, NULL, err));
+            sy_model_free(back);
+            sy_model_free(m);
+        }
+        fixture_close(&f);
+    }
+    sy_engine_uninit(&eng);
+}
+
+/* --- forms of the same weights -------------------------------------------------------------------------------------------------- */
+
+static int find(const char *name)
+{
+    for (int i = 0; i < all.n; i++) if (!strcmp(all.t[i].name, name)) return i;
+    return -1;
+}
+
+static void drop(int i)
+{
+    all.t[i] = all.t[--all.n];
+    all.f32[i] = all.f32[all.n];
+}
+
+/* Per-expert tensors of every layer become the two that transformers 5 holds in memory. */
+static void fuse(const char *mlp, const char *to, const char *gate, const char *up, const char *down, int layers, int E)
+{
+    const char *part[] = { gate, up, down };
+    for (int l = 0; l < layers; l++) {
+        char name[256];
+        int at[3];
+        for (int p = 0; p < 3; p++) {
+            snprintf(name, sizeof name, "model.layers.%d.%s.experts.0.%s.weight", l, mlp, part[p]);
+            if ((at[p] = find(name)) < 0) break;
+        }
+        if (at[0] < 0) continue;
+        int64_t F = all.t[at[0]].dim[0], D = all.t[at[0]].dim[1];
+        size_t each = (size_t)(F * D);
+        float *both = sy_arena_array(&all.a, 2 * each * (size_t)E, sizeof *both), *one = sy_arena_array(&all.a, each * (size_t)E, sizeof *one);
+        for (int e = 0; e < E; e++)
+            for (int p = 0; p < 3; p++) {
+                snprintf(name, sizeof name, "model.layers.%d.%s.experts.%d.%s.weight", l, mlp, e, part[p]);
+                int i = find(name);
+                memcpy(p < 2 ? both + (2 * (size_t)e + (size_t)p) * each : one + (size_t)e * each, all.f32[i], each * sizeof(float));
+                drop(i);
+            }
+        snprintf(name, sizeof name, "model.layers.%d.%s.experts.gate_up_proj", l, to);
+        all.t[all.n++] = (sy_st_out){ sy_arena_strdup(&all.a, name), SY_DT_F32, 3, { E, 2 * F, D }, both };
+        snprintf(name, sizeof name, "model.layers.%d.%s.experts.down_proj", l, to);
+        all.t[all.n++] = (sy_st_out){ sy_arena_strdup(&all.a, name), SY_DT_F32, 3, { E, D, F }, one };
+    }
+}
+
+static void fused(void **state)
+{
+    static const struct { const char *family, *mlp, *to, *gate, *up, *down; int E; } cases[] = {
+        { "mixtral", "block_sparse_moe", "mlp", "w1", "w3", "w2", 4 }, { "qwen2_moe", "mlp", "mlp", "gate_proj", "up_proj", "down_proj", 6 },
+        { "qwen3_moe", "mlp", "mlp", "gate_proj", "up_proj", "down_proj", 8 }, { "olmoe", "mlp", "mlp", "gate_proj", "up_proj", "down_proj", 6 },
+    };
+    sy_engine eng;
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 1, NULL, &sy_builtin_methods, err));
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        fixture f;
+        sy_ledger l;
+        sy_test_case("%s", cases[i].family);
+        fixture_open(&f, cases[i].family);
+        const char *dir = folder_of(&f, 0, "fused");
+        sy_model *m = load(&eng, dir, &l), *same;
+        int experts = l.experts;
+        sy_ledger_free(&l);
+        fuse(cases[i].mlp, cases[i].to, cases[i].gate, cases[i].up, cases[i].down, 2, cases[i].E);
+        sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
+        same = load(&eng, dir, &l);
+        assert_int_equal(l.experts, experts);
+        sy_ledger_free(&l);
+        same_params(m, same);
+        sy_model_free(m);
+        sy_model_free(same);
+        fixture_close(&f);
+    }
+    sy_engine_uninit(&eng);
+}
+
+/* --- damage ----------------------------------------------------------------------------------------------------------------------- */
+
+static void replace(const char *path, const char *from, const char *to)
+{
+    sy_buf b = { 0 }, c = { 0 };
+    sy_expect_ok(sy_file_read(path, 1 << 20, &b, err));
+    char *at = strstr(b.data, from);
+    if (!at) fail_msg("%s has no '%s'", path, from);
+    sy_buf_put(&c, b.data, (size_t)(at - b.data));
+    sy_buf_text(&c, to);
+    sy_buf_text(&c, at + strlen(from));
+    sy_expect_ok(sy_file_write(path, c.data, c.n, err));
+    sy_buf_free(&b);
+    sy_buf_free(&c);
+}
+
+static const sy_st_out *named(const char *name)
+{
+    int i = find(name);
+    if (i < 0) fail_msg("no tensor %s", name);
+    return &all.t[i];
+}
+
+#define GATE "model.layers.1.block_sparse_moe.gate.weight"
+#define EXPERT "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+static void renamed(void) { ((sy_st_out *)named(GATE))->name = "model.layers.1.block_sparse_moe.router.weight"; }
+static void dropped(void) { drop(find(EXPERT)); }
+static void extra(void) { all.t[all.n] = *named(EXPERT); all.t[all.n++].name = "model.layers.1.block_sparse_moe.experts.4.w3.weight"; }
+static void both(void) { all.t[all.n] = *named(GATE); all.t[all.n++].name = "model.layers.1.mlp.gate.weight"; }
+static void turned(void) { sy_st_out *t = (sy_st_out *)named(EXPERT); int64_t d = t->dim[0]; t->dim[0] = t->dim[1], t->dim[1] = d; }
+static void headless(void) { drop(find("lm_head.weight")); }
+static void rotary(void) { all.t[all.n] = *named("model.norm.weight"); all.t[all.n++].name = "model.layers.0.self_attn.rotary_emb.inv_freq"; }
+static void nothing(void) { }
+
+static void damage(void **state)
+{
+    static const struct { const char *what; void (*fn)(void); const char *from, *to; sy_status want; const char *part; } cases[] = {
+        { "a tensor renamed", renamed, NULL, NULL, SY_ELEDGER, "missing " GATE "; unknown model.layers.1.block_sparse_moe.router.weight" },
+        { "an expert dropped", dropped, NULL, NULL, SY_ELEDGER, "missing " EXPERT },
+        { "an expert too many", extra, NULL, NULL, SY_ELEDGER, "unknown model.layers.1.block_sparse_moe.experts.4.w3.weight" },
+        { "a tensor under two names", both, NULL, NULL, SY_ELEDGER, "unknown model.layers.1.mlp.gate.weight" },
+        { "a matrix turned", turned, NULL, NULL, SY_ESHAPE, EXPERT },
+        { "no head", headless, NULL, NULL, SY_ELEDGER, "missing lm_head.weight" },
+        { "no head, but tied", headless, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", SY_OK, NULL },
+        { "tied, with a head in the file", nothing, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", SY_OK, NULL },
+        { "a rotary buffer", rotary, NULL, NULL, SY_OK, NULL },
+        { "a key missing", nothing, "\"num_local_experts\": 4,", "", SY_EFORMAT, "says nothing of 'num_local_experts'" },
+        { "another key missing", nothing, "\"num_experts_per_tok\": 2,", "", SY_EFORMAT, "says nothing of 'num_experts_per_tok'" },
+        { "more experts than there are", nothing, "\"num_local_experts\": 4", "\"num_local_experts\": 5", SY_ESHAPE, "4 x 32 in the file; config.json gives it 5 x 32" },
+        { "-1 experts", nothing, "\"num_local_experts\": 4", "\"num_local_experts\": -1", SY_EARG, "num_local_experts" },
+        { "a text for a number", nothing, "\"hidden_size\": 32", "\"hidden_size\": \"wide\"", SY_EARG, "hidden_size" },
+        { "an activation that is not known", nothing, "\"hidden_act\": \"silu\"", "\"hidden_act\": \"quick_gelu\"", SY_EUNSUP, "hidden_act 'quick_gelu'" },
+        { "packed weights", nothing, "{", "{\"quantization_config\": {\"quant_method\": \"gptq\"},", SY_EUNSUP, "gptq" },
+        { "a rotation that is not known", nothing, "{", "{\"rope_scaling\": {\"rope_type\": \"mrope\"},", SY_EUNSUP, "mrope" },
+        { "a rotation for each kind of layer", nothing, "{", "{\"rope_scaling\": {\"full_attention\": {}},", SY_EUNSUP, "full_attention" },
+        { "part of a head turns", nothing, "{", "{\"partial_rotary_factor\": 0.5,", SY_EUNSUP, "partial_rotary_factor" },
+        { "another family's name", nothing, "\"model_type\": \"mixtral\"", "\"model_type\": \"qwen3_moe\"", SY_EFORMAT, "says nothing of 'moe_intermediate_size'" },
+    };
+    sy_engine eng;
+    fixture f;
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 1, "ref", &sy_builtin_methods, err));
+    fixture_open(&f, "mixtral");
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_err e = { 0 }, *err = &e;
+        sy_model *m = NULL;
+        sy_ledger l;
+        sy_test_case("%s", cases[i].what);
+        const char *dir = folder_of(&f, 0, "damaged");
+        cases[i].fn();
+        sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
+        if (cases[i].from) replace(join(dir, "config.json"), cases[i].from, cases[i].to);
+        sy_status st = sy_model_load(&m, &eng, dir, 0, &l, err);
+        if (cases[i].want == SY_OK && st != SY_OK) fail_msg("%s: %s", cases[i].what, e.text);
+        if (cases[i].want != SY_OK) sy_expect_fail_(st, cases[i].want, err, cases[i].part, "sy_model_load");
+        if (cases[i].fn == rotary || (cases[i].fn == nothing && cases[i].want == SY_OK)) assert_int_equal(l.count[SY_L_SKIPPED], 1);
+        sy_ledger_free(&l);
+        sy_model_free(m);
+    }
+    sy_test_case("a key that nobody knows is named, and refused when asked to be strict");
+    sy_err e = { 0 }, *err = &e;
+    sy_ledger l;
+    const char *dir = folder_of(&f, 0, "damaged");
+    replace(join(dir, "config.json"), "{", "{\"expert_temperature\": 0.5,");
+    sy_model *m = load(&eng, dir, &l);
+    assert_int_equal(l.count[SY_L_KEY], 1);
+    sy_ledger_free(&l);
+    sy_model_free(m);
+    sy_expect_fail(sy_model_load(&m, &eng, dir, SY_MODEL_STRICT, NULL, err), SY_ELEDGER, "expert_temperature");
+    fixture_close(&f);
+    sy_engine_uninit(&eng);
+}
+
+/* Layers that predict further tokens stand behind the last and are left out; a layer that was merely cut off config.json is not. */
+static void mtp(void **state)
+{
+    sy_engine eng;
+    fixture f;
+    sy_ledger l;
+    sy_model *m;
+    sy_err e = { 0 }, *err = &e;
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 1, "ref", &sy_builtin_methods, err));
+    fixture_open(&f, "glm4_moe");
+    const char *dir = folder_of(&f, 0, "mtp");
+    int eh = all.n++;
+    all.t[eh] = *named("model.norm.weight");
+    all.t[eh].name = "model.layers.2.eh_proj.weight";
+    sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
+    m = load(&eng, dir, &l);
+    assert_int_equal(l.count[SY_L_SKIPPED], 1);
+    sy_ledger_free(&l);
+    sy_model_free(m);
+    all.t[eh].name = "model.layers.3.eh_proj.weight";
+    sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
+    sy_expect_fail(sy_model_load(&m, &eng, dir, 0, NULL, err), SY_ELEDGER, "unknown model.layers.3.eh_proj.weight");
+    fixture_close(&f);
+    sy_engine_uninit(&eng);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(mtp) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
