@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/alloc.h"
 #include "core/number.h"
 
 enum { MAX_CONFIG = 1 << 22, TEXT = 256 };
@@ -181,10 +180,9 @@ static sy_status name_others(sy_config_reading *r, sy_err *err)
     json_t *v;
     json_object_foreach((json_t *)r->root, key, v) {
         if (understood(r->c->family, key) || !strcmp(key, "quantization_config") || !r->l) continue;
-        char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
         char note[80];
-        snprintf(note, sizeof note, "%.70s%s", text ? text : "", text && strlen(text) > 70 ? "..." : "");
-        sy_free(text);
+        size_t n = json_dumpb(v, note, 70, JSON_ENCODE_ANY | JSON_COMPACT);
+        snprintf(note + (n < 70 ? n : 70), 8, "%s", n > 70 ? "..." : "");
         SY_TRY(sy_ledger_add(r->l, SY_L_KEY, key, note, 0, err));
     }
     return SY_OK;
