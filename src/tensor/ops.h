@@ -62,6 +62,9 @@ sy_tensor *sy_glu(sy_tape *t, sy_act a, sy_tensor *gate, sy_tensor *up);        
 sy_tensor *sy_glu_clamped(sy_tape *t, sy_tensor *gate, sy_tensor *up, double alpha, double limit);
 sy_tensor *sy_clamp(sy_tape *t, sy_tensor *x, double low, double high);                                /* min(max(x, low), high); -INFINITY and INFINITY leave a side open */
 sy_tensor *sy_softcap(sy_tape *t, sy_tensor *x, double cap);                                           /* cap tanh(x / cap) */
+/* A curve of a method's own, value by value and in double: y = f(x, arg), dy/dx = df(x, arg). For widths of experts; what is applied to widths of models is an sy_act. */
+typedef struct sy_curve { double (*f)(double x, double arg), (*df)(double x, double arg); double arg; } sy_curve;
+sy_tensor *sy_along(sy_tape *t, const sy_curve *c, sy_tensor *x);
 
 /* softmax family (softmax.c): over the last dimension */
 sy_tensor *sy_softmax(sy_tape *t, sy_tensor *x);

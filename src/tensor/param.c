@@ -1,6 +1,7 @@
 /* tensor/param.c - declaring and filling parameters. */
 #include "tensor/tensor.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -70,12 +71,17 @@ sy_param *sy_params_find(const sy_params *l, const char *name)
     return NULL;
 }
 
+static uint64_t key_of(const sy_param *p, uint64_t seed)
+{
+    uint64_t h = 1469598103934665603u;               /* FNV-1a of the name */
+    for (const char *c = p->name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
+    return sy_key(seed, SY_FOR_INIT, h, 0, 0);
+}
+
 void sy_param_normal(sy_param *p, uint64_t seed, double std)
 {
     if (!p->fresh) return;
-    uint64_t h = 1469598103934665603u;               /* FNV-1a of the name */
-    for (const char *c = p->name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
-    uint64_t key = sy_key(seed, SY_FOR_INIT, h, 0, 0);
+    uint64_t key = key_of(p, seed);
     sy_real *w = p->w.data;
     for (size_t i = 0; i < p->n; i += 2) {
         double pair[2];
@@ -83,6 +89,36 @@ void sy_param_normal(sy_param *p, uint64_t seed, double std)
         w[i] = (sy_real)(float)(std * pair[0]);
         if (i + 1 < p->n) w[i + 1] = (sy_real)(float)(std * pair[1]);
     }
+}
+
+/* Gram-Schmidt, each vector twice, on normal vectors along the longer side. */
+void sy_param_orthogonal(sy_param *p, uint64_t seed, double gain)
+{
+    if (!p->fresh) return;
+    sy_param_normal(p, seed, 1);
+    size_t K = (size_t)p->w.dim[p->w.nd - 1], N = p->n / K, n = N < K ? N : K, len = N < K ? K : N, step = N < K ? 1 : K, next = N < K ? K : 1;
+    sy_real *w = p->w.data;
+    for (size_t i = 0; i < n; i++) {
+        sy_real *a = w + i * next;
+        for (size_t pass = 0; pass < 2; pass++)
+            for (size_t j = 0; j < i; j++) {
+                const sy_real *b = w + j * next;
+                double dot = 0, own = 0;
+                for (size_t k = 0; k < len; k++) dot += (double)a[k * step] * (double)b[k * step], own += (double)b[k * step] * (double)b[k * step];
+                for (size_t k = 0; k < len && own > 0; k++) a[k * step] -= (sy_real)(dot / own * (double)b[k * step]);
+            }
+        double norm = 0;
+        for (size_t k = 0; k < len; k++) norm += (double)a[k * step] * (double)a[k * step];
+        for (size_t k = 0; k < len && norm > 0; k++) a[k * step] = (sy_real)(float)(gain * (double)a[k * step] / sqrt(norm));
+    }
+}
+
+void sy_param_uniform(sy_param *p, uint64_t seed, double most)
+{
+    if (!p->fresh) return;
+    uint64_t key = key_of(p, seed);
+    sy_real *w = p->w.data;
+    for (size_t i = 0; i < p->n; i++) w[i] = (sy_real)(float)(most * (2 * sy_draw(key, i, 0) - 1));
 }
 
 void sy_param_fill(sy_param *p, double value)

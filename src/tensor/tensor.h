@@ -84,6 +84,10 @@ sy_param *sy_params_find(const sy_params *l, const char *name);
 /* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double. Nothing happens to a
  * parameter that is not `fresh`. */
 void      sy_param_normal(sy_param *p, uint64_t seed, double std);
+/* Rows (or, where there are more rows than columns, columns) that are orthogonal and of length gain, from (seed, name); [N,K]. Fresh ones alone, as above. */
+void      sy_param_orthogonal(sy_param *p, uint64_t seed, double gain);
+/* Uniform in (-most, most) from (seed, name); fresh ones alone. */
+void      sy_param_uniform(sy_param *p, uint64_t seed, double most);
 void      sy_param_fill(sy_param *p, double value);
 /* True when the optimiser moves it and backward fills its gradient. */
 static inline bool sy_param_trains(const sy_param *p) { return p->w.dx && !(p->flags & (SY_FROZEN | SY_BUFFER)); }

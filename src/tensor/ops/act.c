@@ -3,6 +3,8 @@
 
 #include "tensor/ops/span.h"
 
+#include <math.h>
+
 enum { ACT_OPS = 8 };                               /* work of one activation, in element-wise operations */
 
 struct act { sy_act a; };
@@ -30,6 +32,35 @@ sy_tensor *sy_activate(sy_tape *t, sy_act a, sy_tensor *x)
 {
     return known(t, "activate", a) ? sy__map(t, &sy_op_activate, x, &(struct act){ a }, sizeof(struct act)) : &t->empty;
 }
+
+/* ---- a curve of a method's own ---- */
+
+enum { CURVE_OPS = 40 };
+
+static void along_values(const sy_span *s, size_t at, size_t n)
+{
+    const sy_curve *c = s->n->arg;
+    for (size_t i = at; i < at + n; i++) s->y[i] = (sy_real)c->f((double)s->a[i], c->arg);
+}
+static void along_back(const sy_span *s, size_t at, size_t n)
+{
+    const sy_curve *c = s->n->arg;
+    for (size_t i = at; s->da && i < at + n; i++) s->da[i] += (sy_real)(c->df((double)s->a[i], c->arg) * (double)s->dy[i]);
+}
+static void along_f(sy_node *n) { sy__values_f(n, CURVE_OPS, along_values); }
+static void along_b(sy_node *n) { sy__values_b(n, CURVE_OPS, along_back); }
+
+static double wave(double x, double arg) { return sin(arg * x); }
+static double wave_slope(double x, double arg) { return arg * cos(arg * x); }
+
+static sy_tensor *along_sample(sy_tape *t, int variant)
+{
+    return variant ? NULL : sy_along(t, &(sy_curve){ wave, wave_slope, 0.7 }, sy_sample_leaf(t, -3, 3, SY_DIM(4, 9)));
+}
+
+const sy_op sy_op_along = { "along", along_f, along_b, NULL, along_sample };
+
+sy_tensor *sy_along(sy_tape *t, const sy_curve *c, sy_tensor *x) { return sy__map(t, &sy_op_along, x, c, sizeof *c); }
 
 static void glu_values(const sy_span *s, size_t at, size_t n) { s->k->glu(act_of(s), n, s->a + at, s->b + at, s->y + at); }
 
