@@ -21,7 +21,8 @@ sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err)
     size_t n = sy_mul_size(sy_mul_size((size_t)kv->layers * (size_t)kv->heads, (size_t)room), (size_t)kv->head_dim);
     kv->k = sy_aligned(64, sy_mul_size(n, sizeof *kv->k));
     if (!latent) kv->v = sy_aligned(64, sy_mul_size(n, sizeof *kv->v));
-    if (kv->k && (kv->v || latent)) return SY_OK;
+    kv->id = sy_calloc((size_t)room + 1, sizeof *kv->id);
+    if (kv->k && (kv->v || latent) && kv->id) return SY_OK;
     sy_kv_close(kv);
     return sy_fail(err, SY_ENOMEM, "no memory for a cache of %d positions (%zu bytes); ask for a shorter context", room, sy_mul_size(n, (latent ? 1 : 2) * sizeof *kv->k));
 }
@@ -30,6 +31,7 @@ void sy_kv_close(sy_kv *kv)
 {
     sy_free(kv->k);
     sy_free(kv->v);
+    sy_free(kv->id);
     *kv = (sy_kv){ 0 };
 }
 

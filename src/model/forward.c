@@ -48,14 +48,17 @@ static sy_status open_routes(sy_pass *p)
         if (p->t->status != SY_OK) return p->t->status;
         memset(p->carry->x, 0, sy_numel(p->carry) * sizeof(sy_real));
     }
-    for (int back = 1; back <= 4 && !p->r->kv; back++) {        /* ids of earlier tokens; a cache has to supply them when serving */
+    for (int g = 0; p->r->kv && g < b->n_seg; g++)
+        memcpy(p->r->kv[g]->id + b->seg[g].pos0, b->id + b->seg[g].row, (size_t)b->seg[g].n * sizeof(int));
+    for (int back = 1; back <= 4; back++) {                     /* ids of earlier tokens: of this batch, or of the cache */
         int *id = sy_tape_alloc(p->t, (size_t)b->T, sizeof *id);
         if (!id) return SY_ENOMEM;
-        for (int g = 0; g < b->n_seg; g++)
-            for (int i = 0; i < b->seg[g].n; i++) {
-                int at = b->seg[g].row + i;
-                id[at] = i >= back ? b->id[at - back] : -1;
-            }
+        for (int g = 0; g < b->n_seg; g++) {
+            const sy_segment *seg = &b->seg[g];
+            const int *text = p->r->kv ? p->r->kv[g]->id + seg->pos0 : b->id + seg->row;
+            int least = p->r->kv ? seg->pos0 : 0;
+            for (int i = 0; i < seg->n; i++) id[seg->row + i] = i + least >= back ? text[i - back] : -1;
+        }
         p->back[back - 1] = id;
     }
     return SY_OK;

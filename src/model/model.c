@@ -59,6 +59,8 @@ static sy_status sparse_layer(sy_model *m, int l, int nth, uint64_t seed, sy_err
     sy_site site = { .layer = l, .nth = nth, .n_sparse = m->n_sparse, .D = bs.D, .F = bs.F, .E = bs.E, .Z = bs.Z, .V = s->vocab_size, .init_std = s->initializer_range };
     sy_block *b = &m->layer[l].block;
     SY_TRY(sy_within(err, sy_block_init(b, &bs, &site, &m->eng->methods, &m->params, seed, err), "layer %d", l));
+    if (s->causal && b->flags & SY_NOSERVE)
+        return sy_fail(err, SY_EUNSUP, "layer %d: router %s declares that it has no causal form (a token's output depends on later ones): a causal language model cannot have it", l, b->router.m->name);
     if (b->carry > m->carry) m->carry = b->carry;
     return SY_OK;
 }

@@ -10,6 +10,7 @@
 typedef struct sy_kv {                  /* keys and values of one sequence, after rotation: [layer][kv head][position][head_dim] */
     int      layers, heads, head_dim, room, n;      /* n positions are filled */
     sy_real *k, *v;                     /* latent attention: one head, kv_lora_rank + qk_rope_head_dim wide, in k; v is NULL */
+    int     *id;                        /* [room] token ids, for routers that look at earlier ones */
 } sy_kv;
 sy_status sy_kv_open(sy_kv *kv, const sy_spec *s, int room, sy_err *err);      /* heap; room positions */
 void      sy_kv_close(sy_kv *kv);

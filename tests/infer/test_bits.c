@@ -30,6 +30,10 @@ static const struct { const char *what, *settings; } models[] = {
                                     "attention_sinks=true,num_key_value_heads=2,sliding_window=70,window_layers='sliding,full'" },
     { "caps, two bases", "attn_logit_softcapping=2,final_logit_softcapping=3,sliding_window=100,window_layers='sliding,full',rope_local_base_freq=100" },
     { "zero experts", "layers=sparse,router='topk:top_k=2',num_experts=4,zero_experts=2,zero_expert=identity,moe_intermediate_size=24" },
+    { "routes by this id and the one before", "layers=sparse,router='hash:table=bigram,multi=2',num_experts=8,moe_intermediate_size=12" },
+    { "routes by this id and four before", "layers='dense,sparse',router='stablemoe:router=cnn,two_stage_updates=0,capacity_factor=0,routing_dim=20',num_experts=6,moe_intermediate_size=24" },
+    { "as many experts as it takes", "layers=sparse,router='dynmoe:top_p_threshold=0.7',num_experts=6,moe_intermediate_size=24" },
+    { "soft bits", "layers=sparse,router='dselectk:k=3',num_experts=6,moe_intermediate_size=24" },
 };
 
 static sy_model *model_of(sy_engine *eng, const char *settings)
