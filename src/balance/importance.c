@@ -15,23 +15,11 @@ static const sy_opt importance_opts[] = {
 static sy_tensor *importance_loss(void *state, sy_tape *t, const sy_route_in *in, sy_tensor *logits, const sy_route *r)
 {
     const importance_state *s = state;
-    int n = r->E + r->Z, kept = 0;
+    int kept = 0;
     (void)in, (void)logits;
-    if (!(s->coef > 0)) return NULL;
-    int *slot = sy_tape_alloc(t, (size_t)r->n, sizeof *slot), *expert = sy_tape_alloc(t, (size_t)r->n, sizeof *expert);
-    if (!slot || !expert) return &t->empty;
-    for (int i = 0; i < r->n; i++) {
-        if (r->expert[i] < 0) continue;
-        slot[kept] = i;
-        expert[kept++] = r->expert[i];
-    }
-    if (!kept) return NULL;
-    sy_tensor *w = sy_reshape(t, r->weight, SY_DIM(r->n, 1));
-    if (kept < r->n) w = sy_rows_gather(t, w, slot, kept);
-    sy_tensor *sum = sy_rows_scatter(t, w, expert, n);                               /* [n,1] */
-    sy_tensor *mean = sy_affine(t, sy_sum(t, sum), 1.0 / n, 0);
-    sy_tensor *var = sy_affine(t, sy_sum(t, sy_square(t, sy_add_bias(t, sum, sy_affine(t, mean, -1, 0)))), s->coef / n, 0);
-    return sy_div(t, var, sy_affine(t, sy_square(t, mean), 1, 1e-10));
+    for (int i = 0; i < r->n; i++) kept += r->expert[i] >= 0;
+    if (!(s->coef > 0) || !kept) return NULL;
+    return sy_cv2(t, sy_slots_sum(t, r->weight, r), s->coef);
 }
 
 const sy_method sy_balance_importance = {

@@ -260,11 +260,33 @@ static sy_tensor *run_mixed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_t
     return b->routed_scale != 1 ? sy_affine(t, y, b->routed_scale, 0) : y;
 }
 
+/* The router's choices as they are before edits, which may change them in place. */
+static bool keep_own(sy_tape *t, sy_route *r)
+{
+    sy_route *own = sy_tape_alloc(t, 1, sizeof *own);
+    int *first = sy_tape_alloc(t, (size_t)r->T + 1, sizeof *first), *expert = sy_tape_alloc(t, (size_t)r->n, sizeof *expert);
+    if (!own || !first || !expert) return false;
+    memcpy(first, r->first_slot, ((size_t)r->T + 1) * sizeof *first);
+    memcpy(expert, r->expert, (size_t)r->n * sizeof *expert);
+    *own = (sy_route){ .T = r->T, .E = r->E, .Z = r->Z, .n = r->n, .first_slot = first, .expert = expert };
+    r->own = own;
+    return true;
+}
+
+static bool edits_gates(const sy_block *b)
+{
+    for (int i = 0; i < b->n_edit; i++) if (HOOKS(edit, b->edit[i])->gates) return true;
+    return false;
+}
+
 static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *r, sy_losses *aux, sy_stats *stats)
 {
     sy_err err;
-    sy_status st = HOOKS(router, b->router)->select(b->router.s, t, in, z, r, &err);
+    sy_route_in first = *in;
+    if (in->again && in->again->own) first.again = in->again->own;        /* in a second run the router repeats its own choices, and edits theirs */
+    sy_status st = HOOKS(router, b->router)->select(b->router.s, t, &first, z, r, &err);
     if (st != SY_OK || t->status != SY_OK) return fail(b, t, &b->router, st, &err);
+    if (edits_gates(b) && !keep_own(t, r)) return &t->empty;
     for (int i = 0; i < b->n_edit; i++) {
         const sy_edit_hooks *e = HOOKS(edit, b->edit[i]);
         if (e->gates && (st = e->gates(b->edit[i].s, t, in, r, &err)) != SY_OK) return fail(b, t, &b->edit[i], st, &err);

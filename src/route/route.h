@@ -19,6 +19,7 @@ typedef struct sy_route {
     sy_tensor *weight;                  /* [n] combine weights, on the tape; a dropped slot's weight is not read */
     sy_tensor *probs;                   /* [T,E+Z] full distribution on the tape, or NULL */
     sy_tensor *carry;                   /* [T,c] state for the next sparse layer, or NULL */
+    const struct sy_route *own;         /* the router's choices before edits changed them (first_slot, expert, n); NULL: no edit of gates. Who keeps a route keeps this too */
     sy_losses *aux;                     /* where losses of the router itself go; given by the caller */
 } sy_route;
 

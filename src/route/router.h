@@ -106,9 +106,33 @@ sy_status sy_slots_topk(sy_tape *t, const sy_route_in *in, const sy_tensor *by, 
 sy_status sy_slots_dense(sy_tape *t, const sy_route_in *in, sy_tensor *g, sy_route *out, sy_err *err);
 /* The k largest of row [n], largest first, ties to the lower index; 1 <= k <= n. */
 void sy_top_row(const sy_real *row, int n, int k, int *id);
+/* The k largest of x[id * stride] for id[0..n-1], ties to the earlier place in `id`: puts them into heap [k], the smallest first and the rest in no order that
+ * means anything; returns how many there are. id must ascend. */
+int sy_best_of(const sy_real *x, size_t stride, const int *id, int n, int k, int *heap);
 /* A copy of `by` [T,E+Z] without gradient, with every entry outside the token's best `keep` of `groups` equal groups set to `mask`. A group's
  * score is its largest entry, or with `two` the sum of its two largest; groups must divide the columns. */
 sy_tensor *sy_group_limit(sy_tape *t, const sy_tensor *by, int groups, int keep, bool two, double mask);
+/* [E+Z] on the tape: w [n] of the slots that are kept, summed by expert. */
+sy_tensor *sy_slots_sum(sy_tape *t, sy_tensor *w, const sy_route *r);
+/* [1]: scale * var(v) / (mean(v)^2 + 1e-10), the variance divided by the number of values. */
+sy_tensor *sy_cv2(sy_tape *t, sy_tensor *v, double scale);
+/* Number of valid tokens. */
+int sy_count_valid(const sy_route_in *in);
+/* Appends a loss of the router's own; nothing outside training. */
+void sy_route_loss(sy_tape *t, const sy_route_in *in, sy_route *out, const char *name, sy_tensor *value);
+/* What a jittered router sees: in training x times U(1-eps, 1+eps) element by element, drawn by the tokens' keys (salts 0 .. D-1); otherwise x. */
+sy_tensor *sy_jitter(sy_tape *t, const sy_route_in *in, double eps);
+/* Refuses an override that this router does not know; `k`, `threshold` say what it does know. For routers that do not go through sy_slots_topk. */
+sy_status sy_only_override(const sy_route_in *in, bool k, bool threshold, sy_err *err);
+/* The choices of the first run, copied, when in->again is set (then *done); for routers that do not go through sy_slots_topk or sy_slots_dense. */
+sy_status sy_slots_again(sy_tape *t, const sy_route_in *in, sy_route *out, bool *done, sy_err *err);
+/* Switches s [T,n] in 0..1 -> [T,paths]: the product of each path's switches (paths.c). Tables are borrowed until the tape is reset. */
+enum { SY_MAX_PATH = 64 };
+typedef struct sy_paths { int n; const int *first, *at; } sy_paths;    /* path l: at[first[l]] .. at[first[l+1]-1]; n = switch n, ~n = one minus it */
+sy_tensor *sy_paths_walk(sy_tape *t, sy_tensor *s, const sy_paths *p);
+/* [1]: scale * mean over valid tokens of sum over columns of -q ln(q + eps). */
+sy_tensor *sy_mean_entropy(sy_tape *t, const sy_route_in *in, sy_tensor *q /*[T,n]*/, double eps, double scale);
+sy_tensor *sy_smooth_step(sy_tape *t, sy_tensor *u, double gamma);     /* 0 below -gamma/2, 1 above gamma/2, a cubic between */
 /* [n] on the tape: of each slot, x [T,E+Z] at the expert that it wanted. */
 sy_tensor *sy_slots_pick(sy_tape *t, sy_tensor *x, const sy_route *r);
 /* w [n] divided by the sum over the token's slots that are kept; dropped slots get 0. */

@@ -14,6 +14,35 @@ void sy_top_row(const sy_real *row, int n, int k, int *id)
     }
 }
 
+/* Which of two is given up first: the smaller, and the later of equals. */
+static bool worse(const sy_real *x, size_t stride, int a, int b)
+{
+    sy_real u = x[(size_t)a * stride], v = x[(size_t)b * stride];
+    return u < v || (u == v && a > b);
+}
+
+/* A heap whose root is the worst that is held. */
+int sy_best_of(const sy_real *x, size_t stride, const int *id, int n, int k, int *heap)
+{
+    int have = 0;
+    for (int i = 0; i < n && k > 0; i++) {
+        int new = id[i], at = 0;
+        if (have < k) {
+            for (at = have++; at > 0 && worse(x, stride, new, heap[(at - 1) / 2]); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+        } else {
+            if (!worse(x, stride, heap[0], new)) continue;
+            for (int child = 1; child < k; child = 2 * at + 1) {
+                if (child + 1 < k && worse(x, stride, heap[child + 1], heap[child])) child++;
+                if (!worse(x, stride, heap[child], new)) break;
+                heap[at] = heap[child];
+                at = child;
+            }
+        }
+        heap[at] = new;
+    }
+    return have;
+}
+
 /* The first run's choices: copied, since an edit may change them in place. */
 static sy_status same_again(sy_tape *t, const sy_route_in *in, sy_route *out, sy_err *err)
 {
@@ -25,6 +54,23 @@ static sy_status same_again(sy_tape *t, const sy_route_in *in, sy_route *out, sy
     memcpy(out->first_slot, a->first_slot, ((size_t)a->T + 1) * sizeof(int));
     memcpy(out->expert, a->expert, (size_t)a->n * sizeof(int));
     out->n = a->n;
+    return SY_OK;
+}
+
+sy_status sy_slots_again(sy_tape *t, const sy_route_in *in, sy_route *out, bool *done, sy_err *err)
+{
+    SY_TRY(sy_tape_status(t, err));
+    *done = in->again != NULL;
+    return in->again ? same_again(t, in, out, err) : SY_OK;
+}
+
+sy_status sy_only_override(const sy_route_in *in, bool k, bool threshold, sy_err *err)
+{
+    const sy_override *o = in->over;
+    if (!o) return SY_OK;
+    if (o->k && !k) return sy_fail(err, SY_EUNSUP, "k %d is given, but this router does not choose by a number of experts a token", o->k);
+    if (o->n_ranks) return sy_fail(err, SY_EUNSUP, "%d ranks are given, but this router does not take experts by their place in an order", o->n_ranks);
+    if (o->threshold != 0 && !threshold) return sy_fail(err, SY_EUNSUP, "threshold %g is given, but this router does not choose by a threshold", o->threshold);
     return SY_OK;
 }
 
@@ -139,6 +185,53 @@ sy_tensor *sy_slots_normalise(sy_tape *t, sy_tensor *w, const sy_route *r)
         w = sy_mul_const(t, w, kept);
     }
     return sy_normalise_slots(t, w, r->first_slot, r->T, 1e-20);     /* the constant matters only where nothing is kept */
+}
+
+sy_tensor *sy_slots_sum(sy_tape *t, sy_tensor *w, const sy_route *r)
+{
+    int n = r->E + r->Z, kept = 0;
+    int *slot = sy_tape_alloc(t, (size_t)r->n, sizeof *slot), *expert = sy_tape_alloc(t, (size_t)r->n, sizeof *expert);
+    if (!slot || !expert) return &t->empty;
+    for (int i = 0; i < r->n; i++) {
+        if (r->expert[i] < 0) continue;
+        slot[kept] = i;
+        expert[kept++] = r->expert[i];
+    }
+    w = sy_reshape(t, w, SY_DIM(r->n, 1));
+    if (kept < r->n) w = sy_rows_gather(t, w, slot, kept);
+    return sy_reshape(t, sy_rows_scatter(t, w, expert, n), SY_DIM(n));
+}
+
+sy_tensor *sy_cv2(sy_tape *t, sy_tensor *v, double scale)
+{
+    int n = (int)sy_numel(v);
+    v = sy_reshape(t, v, SY_DIM(n, 1));
+    sy_tensor *mean = sy_affine(t, sy_sum(t, v), 1.0 / n, 0);
+    sy_tensor *var = sy_affine(t, sy_sum(t, sy_square(t, sy_add_bias(t, v, sy_affine(t, mean, -1, 0)))), scale / n, 0);
+    return sy_div(t, var, sy_affine(t, sy_square(t, mean), 1, 1e-10));
+}
+
+int sy_count_valid(const sy_route_in *in)
+{
+    int n = 0;
+    for (int t = 0; t < in->T; t++) n += sy_valid(in, t);
+    return n;
+}
+
+void sy_route_loss(sy_tape *t, const sy_route_in *in, sy_route *out, const char *name, sy_tensor *value)
+{
+    if (out->aux && in->mode == SY_TRAIN) sy_losses_add(t, out->aux, name, in->site->layer, value);
+}
+
+sy_tensor *sy_jitter(sy_tape *t, const sy_route_in *in, double eps)
+{
+    if (!(eps > 0) || (in->mode != SY_TRAIN && in->mode != SY_COUNT_PASS)) return in->x;
+    if (!in->key || !in->pos) return sy_tape_fail(t, SY_EARG, "router_jitter_noise needs the keys and positions of the tokens");
+    int D = sy_cols(in->x);
+    sy_real *u = sy_tape_alloc(t, sy_numel(in->x), sizeof *u);
+    for (int i = 0; u && i < in->T; i++)
+        for (int d = 0; d < D; d++) u[(size_t)i * D + d] = (sy_real)(1 + eps * (2 * sy_draw(in->key[i], (uint64_t)in->pos[i], (unsigned)d) - 1));
+    return u ? sy_mul_const(t, in->x, u) : &t->empty;
 }
 
 struct limit { const sy_tensor *by; sy_real *out, *score; int *best; int groups, keep; bool two; sy_real mask; };

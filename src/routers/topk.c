@@ -72,17 +72,7 @@ static unsigned topk_declares(const void *state)
 
 static bool training(const sy_route_in *in) { return in->mode == SY_TRAIN || in->mode == SY_COUNT_PASS; }
 
-static sy_tensor *jittered(const topk_state *s, sy_tape *t, const sy_route_in *in)
-{
-    if (!(s->router_jitter_noise > 0) || !training(in)) return in->x;
-    if (!in->key || !in->pos) return sy_tape_fail(t, SY_EARG, "router_jitter_noise needs the keys and positions of the tokens");
-    int D = sy_cols(in->x);
-    sy_real *u = sy_tape_alloc(t, sy_numel(in->x), sizeof *u);
-    for (int i = 0; u && i < in->T; i++)
-        for (int d = 0; d < D; d++)
-            u[(size_t)i * D + d] = (sy_real)(1 + s->router_jitter_noise * (2 * sy_draw(in->key[i], (uint64_t)in->pos[i], (unsigned)d) - 1));
-    return u ? sy_mul_const(t, in->x, u) : &t->empty;
-}
+static sy_tensor *jittered(const topk_state *s, sy_tape *t, const sy_route_in *in) { return sy_jitter(t, in, s->router_jitter_noise); }
 
 static sy_status topk_params(void *state, const sy_site *at, sy_own *own, sy_err *err)
 {
@@ -205,6 +195,9 @@ static sy_status topk_select(void *state, sy_tape *t, const sy_route_in *in, sy_
 const sy_method sy_router_topk = {
     .kind = SY_ROUTER, .name = "topk", .title = "token-choice top-k", .paper = "arXiv:1701.06538",
     .summary = "each token takes the K experts with the largest score; the plain choice, with capacity, jitter and GShard's second choice as options",
+    .when = "The first choice, and the base of most others. Give it a balance term; set norm_topk_prob where weights should sum to 1.",
+    .cost = "One linear map of width E and K experts a token; with capacity some slots are dropped in training and evaluation, never when serving.",
+    .example = "switchyard train --recipe lm-tiny --data text --router topk:top_k=2,norm_topk_prob=true --balance switch:coef=0.01 --out run",
     .opts = topk_opts, .size = sizeof(topk_state), .check = topk_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_LINEAR, .params = topk_params, .input = topk_input, .score = topk_score, .select = topk_select, .declares = topk_declares },
 };

@@ -26,11 +26,12 @@ typedef struct bed {
     sy_tensor *x, *y;                   /* of the last run */
     int        T, D, n_seq;
     sy_real   *value;                   /* [T,D] */
-    int       *id, *pos, *seq, *label;
+    int       *id, *pos, *seq, *label, *back[4];
     uint8_t   *valid;                   /* NULL until a test sets it */
     uint64_t  *key;
     const sy_override *over;
     double     progress;
+    int64_t    step;
 } bed;
 
 #define BED_SPEC(...) (&(sy_block_spec){ __VA_ARGS__ })
@@ -71,6 +72,7 @@ static inline void bed_open(bed *B, const sy_block_spec *spec)
 static inline void bed_close(bed *B)
 {
     free(B->value), free(B->id), free(B->pos), free(B->seq), free(B->label), free(B->valid), free(B->key);
+    for (int i = 0; i < 4; i++) free(B->back[i]);
     sy_tape_free(&B->tape);
     sy_arena_free(&B->arena);
     sy_engine_uninit(&B->eng);
@@ -93,8 +95,8 @@ static inline void bed_tokens(bed *B, int first_seq, int n_seq, int len)
     B->T = T;
     B->n_seq = n_seq;
     B->value = realloc(B->value, ((size_t)T * B->D + 1) * sizeof *B->value);
-    int **ints[] = { &B->id, &B->pos, &B->seq, &B->label };
-    for (int i = 0; i < 4; i++) *ints[i] = realloc(*ints[i], ((size_t)T + 1) * sizeof(int));
+    int **ints[] = { &B->id, &B->pos, &B->seq, &B->label, &B->back[0], &B->back[1], &B->back[2], &B->back[3] };
+    for (int i = 0; i < 8; i++) *ints[i] = realloc(*ints[i], ((size_t)T + 1) * sizeof(int));
     B->key = realloc(B->key, ((size_t)T + 1) * sizeof *B->key);
     free(B->valid);
     B->valid = NULL;
@@ -106,6 +108,7 @@ static inline void bed_tokens(bed *B, int first_seq, int n_seq, int len)
         B->label[t] = q % 3;
         B->id[t] = (int)sy_draw_below(key, 0, 1, 16);
         B->key[t] = sy_key(5, SY_FOR_ROUTE, (uint64_t)q, 3, 0);
+        for (int i = 0; i < 4; i++) B->back[i][t] = B->pos[t] > i ? B->id[t - 1 - i] : -1;
         for (int d = 0; d < B->D; d++) B->value[(size_t)t * B->D + d] = (sy_real)(2 * sy_draw(key, (uint64_t)d, 0) - 1);
     }
 }
@@ -121,7 +124,13 @@ static inline sy_status bed_run(bed *B, sy_mode mode, const sy_route *again, sy_
     memcpy(B->x->x, B->value, (size_t)B->T * B->D * sizeof(sy_real));
     B->x->wants = t->record;
     sy_route_in in = { .mode = mode, .T = B->T, .x = B->x, .id = B->id, .pos = B->pos, .seq = B->seq, .label = B->label, .valid = B->valid, .key = B->key,
-                       .batch_key = 9, .steps = 10, .progress = B->progress, .n_micro = 1, .n_pass = 1, .again = again, .n_seq = B->n_seq, .over = B->over };
+                       .batch_key = 9, .step = B->step, .steps = 10, .progress = B->progress, .n_micro = 1, .n_pass = 1, .again = again, .n_seq = B->n_seq, .over = B->over };
+    for (int i = 0; i < 4; i++) in.back[i] = B->back[i];
+    if (B->b.carry) {                                                     /* as if a layer had gone before */
+        in.carry = sy_new(t, SY_DIM(B->T, B->b.carry));
+        SY_TRY(sy_tape_status(t, err));
+        for (size_t i = 0; i < sy_numel(in.carry); i++) in.carry->x[i] = (sy_real)(sy_draw(B->key[i / (size_t)B->b.carry], (uint64_t)B->pos[i / (size_t)B->b.carry], 900 + (unsigned)(i % (size_t)B->b.carry)) - 0.5);
+    }
     B->y = sy_block_run(&B->b, t, in, &B->aux, &B->route, B->stats);
     return sy_tape_status(t, err);
 }
@@ -142,6 +151,15 @@ static inline void bed_keep(bed *B)
     memcpy(B->again.first_slot, r->first_slot, ((size_t)r->T + 1) * sizeof(int));
     memcpy(B->again.expert, r->expert, (size_t)r->n * sizeof(int));
     B->again.weight = B->again.probs = B->again.carry = NULL;
+    if (r->own) {
+        sy_route *own = sy_arena_zalloc(&B->arena, sizeof *own);
+        *own = *r->own;
+        own->first_slot = sy_arena_alloc(&B->arena, ((size_t)r->T + 1) * sizeof(int));
+        own->expert = sy_arena_alloc(&B->arena, (size_t)own->n * sizeof(int) + 1);
+        memcpy(own->first_slot, r->own->first_slot, ((size_t)r->T + 1) * sizeof(int));
+        memcpy(own->expert, r->own->expert, (size_t)own->n * sizeof(int));
+        B->again.own = own;
+    }
 }
 
 static inline double bed_aux(const bed *B, const char *name)
