@@ -63,21 +63,20 @@ void sy_describe_list(FILE *to, const sy_methods *m, sy_kind only)
     }
 }
 
-void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x)
+/* A label in 9 columns, then text broken at blanks so that no line is longer than 110. */
+static void labelled(FILE *to, const char *label, const char *text)
 {
-    fprintf(to, "%s %s: %s\n\n%s\n", sy_kind_word(x->kind), x->name, x->title, x->summary ? x->summary : "");
-    if (x->paper) fprintf(to, "\npaper    %s\n", x->paper);
-    if (x->neutral) fprintf(to, "neutral  %s  (then it equals its base bit for bit)\n", x->neutral);
-    fprintf(to, "\noptions\n");
-    if (x->opts) sy_describe_options(to, x->opts, "  ");
-    else fprintf(to, "  none\n");
-    bool first = true;
-    for (const sy_preset *p = m->presets; p && p->name; p++)
-        if (p->kind == x->kind && !strcmp(p->method, x->name)) {
-            if (first) fprintf(to, "\npresets\n");
-            first = false;
-            fprintf(to, "  %-12s %s  (%s)\n", p->name, p->values, p->paper);
-        }
+    enum { LEFT = 9, RIGHT = 110 };
+    int at = LEFT;
+    fprintf(to, "%-*s", LEFT, label);
+    for (const char *p = text; *p; ) {
+        int n = (int)strcspn(p, " ");
+        if (at > LEFT && at + 1 + n > RIGHT) fprintf(to, "\n%*s", LEFT, ""), at = LEFT;
+        at += fprintf(to, "%s%.*s", at > LEFT ? " " : "", n, p);
+        p += n;
+        p += strspn(p, " ");
+    }
+    fputc('\n', to);
 }
 
 /* --- what a method declares, and which pairs are refused ---------------------------------------------------------------------- */
@@ -109,6 +108,33 @@ static unsigned declared(const sy_method *x, const void *state)
     default: return 0;
     }
     return flags | (more ? more(state) : 0);
+}
+
+void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x)
+{
+    fprintf(to, "%s %s: %s\n\n%s\n", sy_kind_word(x->kind), x->name, x->title, x->summary ? x->summary : "");
+    if (x->when || x->cost || x->paper || x->neutral) fputc('\n', to);
+    if (x->when) labelled(to, "when", x->when);
+    if (x->cost) labelled(to, "cost", x->cost);
+    if (x->paper) fprintf(to, "paper    %s\n", x->paper);
+    if (x->neutral) fprintf(to, "neutral  %s  (then it equals its base bit for bit)\n", x->neutral);
+    sy_arena a = { 0 };
+    const sy_method *same;
+    void *state = NULL;
+    if (sy_method_make(m, x->kind, x->name, &a, &same, &state, NULL) == SY_OK)
+        for (size_t i = 0; i < SY_COUNT(flag_text); i++) if (declared(x, state) & flag_text[i].flag) labelled(to, "declares", flag_text[i].text);
+    sy_arena_free(&a);
+    fprintf(to, "\noptions\n");
+    if (x->opts) sy_describe_options(to, x->opts, "  ");
+    else fprintf(to, "  none\n");
+    bool first = true;
+    for (const sy_preset *p = m->presets; p && p->name; p++)
+        if (p->kind == x->kind && !strcmp(p->method, x->name)) {
+            if (first) fprintf(to, "\npresets\n");
+            first = false;
+            fprintf(to, "  %-12s %s  (%s)\n", p->name, p->values, p->paper);
+        }
+    if (x->example) fprintf(to, "\nexample\n  %s\n", x->example);
 }
 
 struct declares { FILE *to; const sy_methods *m; const sy_method *x; sy_arena *a; unsigned base; int lines; };
@@ -230,6 +256,8 @@ static void markdown_method(FILE *to, const sy_methods *m, const sy_method *x, s
     if (x->paper) fprintf(to, ", "), paper(to, x->paper);
     fprintf(to, ".\n");
     if (x->summary) fprintf(to, "%s.\n", x->summary);
+    if (x->when) fprintf(to, "\nWhen: %s\n", x->when);
+    if (x->cost) fprintf(to, "\nCost: %s\n", x->cost);
     if (x->neutral) fprintf(to, "\nNeutral setting, at which it equals its base bit for bit: `%s`.\n", x->neutral);
     if (x->opts) {
         fprintf(to, "\n| option | other name | default; range | meaning |\n|---|---|---|---|\n");

@@ -36,7 +36,9 @@ typedef struct sy_method {
     sy_kind       kind;
     const char   *name;                 /* the key that a user types */
     const char   *title, *paper;        /* paper: "arXiv:1701.06538", or where it is defined; NULL for plain parts */
-    const char   *summary;              /* one line: what it does and when to use it */
+    const char   *summary;              /* one line: what it does */
+    const char   *when, *cost;          /* for the manual entry: when to use it, what it costs; whole sentences; may be NULL */
+    const char   *example;              /* a command line; may be NULL */
     const sy_opt *opts;                 /* NULL: it takes none */
     size_t        size;                 /* bytes of its state: options first, then what hooks store; zeroed before defaults */
     const char   *neutral;              /* options at which it equals its base bit for bit, or NULL */

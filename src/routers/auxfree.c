@@ -111,6 +111,9 @@ static sy_status auxfree_after(void *state, const sy_site *at, const sy_step *st
 const sy_method sy_router_auxfree = {
     .kind = SY_ROUTER, .name = "auxfree", .title = "top-k with a selection bias that follows the load", .paper = "arXiv:2408.15664",
     .summary = "sigmoid scores, balance by a bias that only selects, optional groups; the gate of DeepSeek-V3",
+    .when = "For balance without a loss that pulls on the model: long runs, many experts. In short runs lower bias_update if loads oscillate.",
+    .cost = "One addition a score; after each step one comparison an expert.",
+    .example = "switchyard train --recipe lm-tiny --data text --router auxfree:top_k=2,bias_update=0.001 --out run",
     .opts = auxfree_opts, .size = sizeof(auxfree_state), .check = auxfree_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = auxfree_params, .score = auxfree_score, .select = auxfree_select, .after = auxfree_after },
 };
