@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "core/sha256.h"
 
-enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, VERSION = 1 };  /* VERSION: of what a bed measures; a change makes old runs unknown */
+enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, VERSION = 2 };  /* VERSION: of what a bed measures; a change makes old runs unknown */
 
 void sy_metric_add(sy_trial_result *r, const char *name, double value)
 {
@@ -107,12 +107,18 @@ typedef struct arm_state {
 
 typedef struct campaign { const sy_bed_context *c; const sy_experiment *x; const sy_experiment_options *o; int done, all; } campaign;
 
-/* Settings of an arm with its coefficient put in. */
+/* The arm's settings with its coefficient in the place of every "$C". */
 static void settings_of(const sy_arm *a, double coef_scale, char *out, size_t size)
 {
-    const char *hole = strstr(a->settings, "$C");
-    if (hole) snprintf(out, size, "%.*s%.6g%s", (int)(hole - a->settings), a->settings, a->coef * coef_scale, hole + 2);
-    else snprintf(out, size, "%s", a->settings);
+    size_t n = 0;
+    for (const char *p = a->settings; *p && n < size; ) {
+        size_t plain = strlen(p);
+        const char *hole = strstr(p, "$C");
+        if (hole) plain = (size_t)(hole - p);
+        int len = hole ? snprintf(out + n, size - n, "%.*s%.6g", (int)plain, p, a->coef * coef_scale) : snprintf(out + n, size - n, "%s", p);
+        n += (size_t)(len > 0 ? len : 0);
+        p += plain + (hole ? 2 : 0);
+    }
 }
 
 static sy_status arm_trial(campaign *k, const arm_state *s, uint64_t seed, sy_trial_result *out, sy_err *err)
@@ -166,11 +172,9 @@ static void verdict(sy_buf *b, const arm_state *base, const arm_state *s, int n)
                   fabs(m) <= 2 * se ? "no difference at this size" : m < 0 ? "lower loss" : "higher loss");
 }
 
-static void page_of(const campaign *k, const arm_state *s, int arms, int seeds, sy_buf *b)
+/* One table of means. */
+static void table_of(const sy_experiment *x, const arm_state *s, int arms, int seeds, sy_buf *b)
 {
-    const sy_experiment *x = k->x;
-    sy_buf_printf(b, "# %s: %s\n\n%s (%s)\n\nBed: %s. %s\n\n", x->key, x->title, x->question, x->paper, x->bed,
-                  k->o->tune ? "Each arm was tuned over learning rate x {1/2, 1, 2} and its coefficient x {1/3, 1, 3} on a seed that is not used below." : "Nothing was tuned: every arm runs at its defaults.");
     sy_buf_text(b, "| arm | lr x | coefficient | loss, mean (sd) |");
     for (const char *p = x->metrics; *p; p += strspn(p, " ")) { size_t n = strcspn(p, " "); sy_buf_printf(b, " %.*s |", (int)n, p); p += n; }
     sy_buf_text(b, "\n|---|---|---|---|");
@@ -191,8 +195,17 @@ static void page_of(const campaign *k, const arm_state *s, int arms, int seeds, 
         }
         sy_buf_text(b, "\n");
     }
+}
+
+static void page_of(const campaign *k, const arm_state *s, const arm_state *plain, int arms, int seeds, sy_buf *b)
+{
+    const sy_experiment *x = k->x;
+    sy_buf_printf(b, "# %s: %s\n\n%s (%s)\n\nBed: %s. %s\n\n", x->key, x->title, x->question, x->paper, x->bed,
+                  k->o->tune ? "Each arm was tuned over learning rate x {1/2, 1, 2} and its coefficient x {1/3, 1, 3} on a seed that is not used below." : "Nothing was tuned: every arm runs at its defaults.");
+    table_of(x, s, arms, seeds, b);
     sy_buf_printf(b, "\n%d seeds; all arms share seeds and data.\n\n", seeds);
     for (int a = 1; a < arms; a++) verdict(b, &s[0], &s[a], seeds);
+    if (x->note) sy_buf_printf(b, "\n%s\n", x->note);
     sy_buf_text(b, "\n| seed |");
     for (int a = 0; a < arms; a++) sy_buf_printf(b, " %s |", s[a].arm->name);
     sy_buf_text(b, "\n|---|");
@@ -201,27 +214,33 @@ static void page_of(const campaign *k, const arm_state *s, int arms, int seeds, 
         sy_buf_printf(b, "\n| %d |", i + 1);
         for (int a = 0; a < arms; a++) sy_buf_printf(b, " %.4f |", sy_metric_get(&s[a].result[i], "loss"));
     }
-    sy_buf_text(b, "\n\nSettings:\n\n");
+    if (x->expect) {
+        sy_buf_printf(b, "\n\nUntuned, every arm at its own values. Expected here: %s\n\n", x->expect);
+        table_of(x, plain, arms, seeds, b);
+    } else sy_buf_text(b, "\n");
+    sy_buf_text(b, "\nSettings:\n\n");
     for (int a = 0; a < arms; a++) sy_buf_printf(b, "- %s: `%s`\n", s[a].arm->name, s[a].arm->settings);
 }
 
 sy_status sy_experiment_run(const sy_bed_context *c, const sy_experiment *x, const sy_experiment_options *o, sy_buf *page, sy_err *err)
 {
     sy_arena a = { 0 };
-    arm_state *s = sy_arena_array(&a, MAX_ARMS, sizeof *s);
+    arm_state *s = sy_arena_array(&a, MAX_ARMS, sizeof *s), *plain = sy_arena_array(&a, MAX_ARMS, sizeof *plain);
     int arms = 0, seeds = o->seeds ? o->seeds : !strcmp(x->bed, "cr") ? 5 : 3;
     campaign k = { c, x, o, 0, 0 };
-    sy_status st = s ? sy_mkdirs(o->store, err) : sy_fail(err, SY_ENOMEM, "no memory for an experiment");
+    sy_status st = s && plain ? sy_mkdirs(o->store, err) : sy_fail(err, SY_ENOMEM, "no memory for an experiment");
     if (st == SY_OK && seeds > MAX_SEEDS) st = sy_fail(err, SY_EARG, "%d seeds; at most %d", seeds, MAX_SEEDS);
     for (; st == SY_OK && arms < MAX_ARMS && x->arm[arms].name; arms++) {
-        s[arms] = (arm_state){ .arm = &x->arm[arms], .lr_scale = 1, .coef_scale = 1 };
-        k.all += seeds + (o->tune ? 3 * (x->arm[arms].coef ? 3 : 1) : 0);
+        s[arms] = plain[arms] = (arm_state){ .arm = &x->arm[arms], .lr_scale = 1, .coef_scale = 1 };
+        k.all += (x->expect ? 2 : 1) * seeds + (o->tune ? 3 * (x->arm[arms].coef ? 3 : 1) : 0);
     }
     for (int i = 0; st == SY_OK && o->tune && i < arms; i++) st = tune(&k, &s[i], err);
     for (int n = 0; st == SY_OK && n < seeds; n++)
         for (int i = 0; st == SY_OK && i < arms; i++) st = arm_trial(&k, &s[i], (uint64_t)n + 1, &s[i].result[n], err);
+    for (int n = 0; st == SY_OK && x->expect && n < seeds; n++)
+        for (int i = 0; st == SY_OK && i < arms; i++) st = arm_trial(&k, &plain[i], (uint64_t)n + 1, &plain[i].result[n], err);
     if (st == SY_OK) {
-        page_of(&k, s, arms, seeds, page);
+        page_of(&k, s, plain, arms, seeds, page);
         if (page->failed) st = sy_fail(err, SY_ENOMEM, "no memory for the page");
     }
     sy_arena_free(&a);
