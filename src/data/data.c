@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/file.h"
 #include "core/random.h"
 #include "core/sha256.h"
 #include "data/order.h"
@@ -43,6 +44,8 @@ struct sy_data {
     int64_t        *taken;              /* [n_train] rows of each domain before row `k` */
     int64_t         k;
     char            id[33];
+    const char     *place;              /* what errors name: the folder of the shards */
+    bool            lost;               /* a shard was cut under us: the state of the orders is not known any more */
 };
 
 /* ---- opening ---- */
@@ -60,7 +63,7 @@ static int domain_at(sy_data *d, const char *name)
  * then stays between half and twice of what was asked for. */
 static uint64_t split_at(const sy__shard *s, double fraction)
 {
-    uint64_t n = s->h->tokens, out = (uint64_t)((double)n * fraction), at = n - out, lo = 0, hi = s->h->docs;
+    uint64_t n = s->h.tokens, out = (uint64_t)((double)n * fraction), at = n - out, lo = 0, hi = s->h.docs;
     if (!out) return n;
     while (hi - lo > 1) {                            /* the document that holds token `at` */
         uint64_t mid = lo + (hi - lo) / 2;
@@ -93,17 +96,17 @@ static void count_part(const sy_data *d, sy_domain *info, const sy__part *p)
 {
     const sy__shard *s = &p->shard;
     uint64_t doc = 0;
-    info->files += (int64_t)s->h->files;
-    info->skipped += (int64_t)s->h->skipped;
-    info->docs += (int64_t)s->h->docs;
-    info->empty += (int64_t)s->h->empty;
+    info->files += (int64_t)s->h.files;
+    info->skipped += (int64_t)s->h.skipped;
+    info->docs += (int64_t)s->h.docs;
+    info->empty += (int64_t)s->h.empty;
     info->cached = info->cached && s->cached;
     info->train_tokens += (int64_t)p->split;
-    info->eval_tokens += (int64_t)(s->h->tokens - p->split);
-    while (doc < s->h->docs && s->doc_token[doc + 1] <= p->split) doc++;
+    info->eval_tokens += (int64_t)(s->h.tokens - p->split);
+    while (doc < s->h.docs && s->doc_token[doc + 1] <= p->split) doc++;
     int64_t head = (int64_t)s->doc_byte[doc] + bytes_of(d, s, s->doc_token[doc], p->split);
     info->train_bytes += head;
-    info->eval_bytes += (int64_t)s->h->text_bytes - head;
+    info->eval_bytes += (int64_t)s->h.text_bytes - head;
     for (uint64_t i = 0; s->mask && i < p->split; i++) info->masked += !sy__shard_counts(s, i);
 }
 
@@ -124,9 +127,9 @@ static sy_status read_groups(sy_data *d, opening *o, const sy_sources *src, sy_e
         if (i + 1 < o->groups.n && o->groups.g[i + 1].source == g->source) continue;
         uint64_t docs = 0, skipped = 0, empty = 0;   /* that was the last group of this source */
         for (int j = from; j <= i; j++) {
-            docs += o->shard[j].h->docs;
-            skipped += o->shard[j].h->skipped;
-            empty += o->shard[j].h->empty;
+            docs += o->shard[j].h.docs;
+            skipped += o->shard[j].h.skipped;
+            empty += o->shard[j].h.empty;
         }
         if (!docs) {
             const char *spec = g->source < o->n_train ? src->train[g->source] : src->eval[g->source - o->n_train];
@@ -146,7 +149,7 @@ static sy_status join_domains(sy_data *d, const opening *o, bool held_out, sy_er
     for (int i = 0; i < o->groups.n; i++) {
         const sy__group *g = &o->groups.g[i];
         bool train = g->source < o->n_train;
-        if (!o->shard[i].h->docs) continue;
+        if (!o->shard[i].h.docs) continue;
         int at = domain_at(d, g->domain);
         if (at < 0) {
             at = d->n++;
@@ -158,19 +161,19 @@ static sy_status join_domains(sy_data *d, const opening *o, bool held_out, sy_er
         }
         domain *m = &d->d[at];
         sy__part *p = &m->part[m->parts++];
-        *p = (sy__part){ o->shard[i], train ? o->shard[i].h->tokens : 0, g->source };
+        *p = (sy__part){ o->shard[i], train ? o->shard[i].h.tokens : 0, g->source };
         if (train && held_out) p->split = split_at(&p->shard, d->opt.val_fraction);
         m->train_parts += train;
         count_part(d, &m->info, p);
         if (m->parts > INT16_MAX) return sy_fail(err, SY_EARG, "domain '%s' has more than %d sources", g->domain, INT16_MAX);
     }
     for (int i = 0; i < o->groups.n; i++) {          /* what was left out is counted where the source has text */
-        if (o->shard[i].h->docs) continue;
+        if (o->shard[i].h.docs) continue;
         int j = 0;
-        while (o->groups.g[j].source != o->groups.g[i].source || !o->shard[j].h->docs) j++;
+        while (o->groups.g[j].source != o->groups.g[i].source || !o->shard[j].h.docs) j++;
         sy_domain *info = &d->d[domain_at(d, o->groups.g[j].domain)].info;
-        info->skipped += (int64_t)o->shard[i].h->skipped;
-        info->empty += (int64_t)o->shard[i].h->empty;
+        info->skipped += (int64_t)o->shard[i].h.skipped;
+        info->empty += (int64_t)o->shard[i].h.empty;
     }
     return SY_OK;
 }
@@ -192,11 +195,11 @@ static sy_status set_weights(sy_data *d, const opening *o, sy_err *err)
         if (!with) d->weight[i] = (double)d->d[i].epoch_rows;
         for (int j = 0; with && j < o->groups.n; j++) {
             const sy__group *g = &o->groups.g[j];
-            if (g->source >= o->n_train || strcmp(g->domain, d->d[i].info.name) || !o->shard[j].h->docs) continue;
+            if (g->source >= o->n_train || strcmp(g->domain, d->d[i].info.name) || !o->shard[j].h.docs) continue;
             double whole = 0;                        /* a folder's weight is shared among its domains by their tokens */
             for (int l = 0; l < o->groups.n; l++)
-                if (o->groups.g[l].source == g->source) whole += (double)o->shard[l].h->tokens;
-            d->weight[i] += g->weight * (double)o->shard[j].h->tokens / whole;
+                if (o->groups.g[l].source == g->source) whole += (double)o->shard[l].h.tokens;
+            d->weight[i] += g->weight * (double)o->shard[j].h.tokens / whole;
         }
         total += d->weight[i];
     }
@@ -235,8 +238,8 @@ static void make_id(sy_data *d)
         sy_sha256_text(&s, m->info.name);
         sy_sha256_add(&s, &m->info.weight, sizeof m->info.weight);
         for (int p = 0; p < m->parts; p++) {
-            sy_sha256_u64(&s, m->part[p].shard.h->sum);
-            sy_sha256_u64(&s, m->part[p].shard.h->tokens);
+            sy_sha256_u64(&s, m->part[p].shard.h.sum);
+            sy_sha256_u64(&s, m->part[p].shard.h.tokens);
             sy_sha256_u64(&s, m->part[p].split);
         }
     }
@@ -253,6 +256,23 @@ static sy_status copy_options(sy_data *d, const sy_data_options *o, sy_err *err)
     return SY_OK;
 }
 
+struct joining { sy_data *d; opening *o; bool held_out; };
+
+/* Puts domains, orders and weights together out of the shards; reads their maps, so it runs inside a guard. */
+static sy_status join_all(void *arg, sy_err *err)
+{
+    const struct joining *j = arg;
+    sy_data *d = j->d;
+    SY_TRY(join_domains(d, j->o, j->held_out, err));
+    d->weight = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->weight);
+    d->taken = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->taken);
+    if (!d->weight || !d->taken) return no_memory(err);
+    SY_TRY(open_orders(d, err));
+    SY_TRY(set_weights(d, j->o, err));
+    make_id(d);
+    return SY_OK;
+}
+
 static sy_status open_all(sy_data *d, opening *o, const sy_sources *src, const sy_data_options *opt, sy_err *err)
 {
     SY_TRY(copy_options(d, opt, err));
@@ -261,15 +281,10 @@ static sy_status open_all(sy_data *d, opening *o, const sy_sources *src, const s
     for (int i = 0; i < src->n_train; i++) SY_TRY(sy__source_open(&o->groups, src->train[i], i, err));
     for (int i = 0; i < src->n_eval; i++) SY_TRY(sy__source_open(&o->groups, src->eval[i], src->n_train + i, err));
     if (!o->groups.n) return sy_fail(err, SY_EARG, "no data: name a file or a folder by --data");
+    d->place = src->cache_dir ? sy_arena_printf(&d->arena, "a token cache in %s", src->cache_dir) : "the tokens in memory";
+    if (!d->place) return no_memory(err);
     SY_TRY(read_groups(d, o, src, err));
-    SY_TRY(join_domains(d, o, !src->n_eval && opt->val_fraction > 0, err));
-    d->weight = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->weight);
-    d->taken = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->taken);
-    if (!d->weight || !d->taken) return no_memory(err);
-    SY_TRY(open_orders(d, err));
-    SY_TRY(set_weights(d, o, err));
-    make_id(d);
-    return SY_OK;
+    return sy_map_guard(d->place, join_all, &(struct joining){ d, o, !src->n_eval && opt->val_fraction > 0 }, err);
 }
 
 sy_status sy_data_open(sy_data **out, const sy_sources *src, const sy_data_options *opt, const sy_tokenizer *tok, uint64_t seed, sy_err *err)
@@ -283,7 +298,7 @@ sy_status sy_data_open(sy_data **out, const sy_sources *src, const sy_data_optio
     d->seed = seed;
     sy_status status = open_all(d, &o, src, opt, err);
     for (int i = 0; o.shard && i < o.groups.n; i++)  /* those with text belong to their domains once all is well */
-        if (status != SY_OK || !o.shard[i].h->docs) sy__shard_close(&o.shard[i]);
+        if (status != SY_OK || !o.shard[i].h.docs) sy__shard_close(&o.shard[i]);
     if (status != SY_OK) {
         sy_arena_free(&d->arena);
         sy_free(d);
@@ -376,29 +391,64 @@ static sy_status write_piece(writer *w, int domain, const sy__shard *s, const sy
     return SY_OK;
 }
 
-sy_status sy_data_rows(sy_data *d, int64_t first, int rows, sy_arena *a, sy_batch *batch, sy_err *err)
+struct filling { sy_data *d; writer *w; int64_t first; int rows; };
+
+static sy_status fill_rows(void *arg, sy_err *err)
 {
-    writer w;
-    if (!d->n_train) return sy_fail(err, SY_EARG, "there is no data to train on: it was opened for evaluation only");
-    if (first < 0) return sy_fail(err, SY_EARG, "row %lld of the data order", (long long)first);
-    SY_TRY(writer_open(&w, d, rows, a, err));
-    if (first < d->k) {
+    const struct filling *f = arg;
+    sy_data *d = f->d;
+    if (f->first < d->k) {
         memset(d->taken, 0, (size_t)d->n_train * sizeof *d->taken);
         d->k = 0;
     }
-    for (; d->k < first; d->k++) d->taken[sy__turn(d->weight, d->taken, d->n_train, d->k)]++;
-    for (int r = 0; r < rows; r++) {
+    for (; d->k < f->first; d->k++) d->taken[sy__turn(d->weight, d->taken, d->n_train, d->k)]++;
+    for (int r = 0; r < f->rows; r++) {
         int turn = sy__turn(d->weight, d->taken, d->n_train, d->k);
         domain *m = &d->d[turn];
         uint64_t seq_no = (uint64_t)d->k++ * (uint64_t)d->opt.seq_len;
         for (int32_t i = sy__order_row(&m->order, d->taken[turn]++); i >= 0; i = m->order.next[i]) {
             const sy__piece *p = &m->order.piece[i];
-            SY_TRY(write_piece(&w, turn, &m->part[p->part].shard, p, seq_no, err));
+            SY_TRY(write_piece(f->w, turn, &m->part[p->part].shard, p, seq_no, err));
             seq_no += (uint64_t)p->len;
         }
     }
-    writer_close(&w, batch);
     return SY_OK;
+}
+
+sy_status sy_data_rows(sy_data *d, int64_t first, int rows, sy_arena *a, sy_batch *batch, sy_err *err)
+{
+    writer w;
+    if (!d->n_train) return sy_fail(err, SY_EARG, "there is no data to train on: it was opened for evaluation only");
+    if (first < 0) return sy_fail(err, SY_EARG, "row %lld of the data order", (long long)first);
+    if (d->lost) return sy_fail(err, SY_EIO, "%s was cut short before; run again, it is made anew", d->place);
+    SY_TRY(writer_open(&w, d, rows, a, err));
+    sy_status st = sy_map_guard(d->place, fill_rows, &(struct filling){ d, &w, first, rows }, err);
+    d->lost = st == SY_EIO;
+    if (st == SY_OK) writer_close(&w, batch);
+    return st;
+}
+
+struct counting { const sy_data *d; int64_t *count; };
+
+static sy_status count_ids(void *arg, sy_err *err)
+{
+    const struct counting *c = arg;
+    for (int i = 0; i < c->d->n_train; i++)
+        for (int p = 0; p < c->d->d[i].train_parts; p++) {
+            const sy__part *part = &c->d->d[i].part[p];
+            for (uint64_t t = 0; t < part->split; t++) {
+                int id = 0;
+                SY_TRY(token(c->d, &part->shard, t, &id, err));
+                c->count[id]++;
+            }
+        }
+    return SY_OK;
+}
+
+sy_status sy_data_count_ids(const sy_data *d, int64_t *count, int vocab, sy_err *err)
+{
+    if (vocab < d->vocab) return sy_fail(err, SY_ESHAPE, "counts of %d ids, the tokenizer has %d", vocab, d->vocab);
+    return sy_map_guard(d->place, count_ids, &(struct counting){ d, count }, err);
 }
 
 /* ---- held-out text ---- */
@@ -419,10 +469,10 @@ static bool next_window(const sy_eval *it, int64_t *part, int64_t *doc, int64_t 
     const domain *m = &d->d[it->domain];
     for (; *part < m->parts; ++*part, *doc = *at = 0) {
         const sy__shard *s = &m->part[*part].shard;
-        for (; (uint64_t)*doc < s->h->docs; ++*doc, *at = 0) {
+        for (; (uint64_t)*doc < s->h.docs; ++*doc, *at = 0) {
             uint64_t b, e;
             bool last;
-            sy__doc_inputs(s, (uint64_t)*doc, m->part[*part].split, s->h->tokens, d->eot >= 0, &b, &e, &last);
+            sy__doc_inputs(s, (uint64_t)*doc, m->part[*part].split, s->h.tokens, d->eot >= 0, &b, &e, &last);
             for (b += (uint64_t)*at; b < e; ) {
                 uint64_t len = e - b < (uint64_t)d->opt.seq_len ? e - b : (uint64_t)d->opt.seq_len;
                 *p = (sy__piece){ b, (int32_t)len, (int16_t)*part, last && b + len == e };
@@ -435,23 +485,34 @@ static bool next_window(const sy_eval *it, int64_t *part, int64_t *doc, int64_t 
     return false;
 }
 
+struct windowing { sy_eval to; writer w; };
+
+static sy_status fill_windows(void *arg, sy_err *err)
+{
+    struct windowing *f = arg;
+    sy_eval *to = &f->to;
+    for (;;) {
+        int64_t part = to->part, doc = to->doc, at = to->at;
+        sy__piece p;
+        if (!next_window(to, &part, &doc, &at, &p)) break;
+        if (p.len > f->w.room - f->w.T) break;       /* it opens the next batch */
+        SY_TRY(write_piece(&f->w, to->domain, &to->data->d[to->domain].part[p.part].shard, &p, (uint64_t)to->index, err));
+        to->index += p.len;
+        to->part = part;
+        to->doc = doc;
+        to->at = at;
+    }
+    return SY_OK;
+}
+
 sy_status sy_eval_next(sy_eval *it, sy_arena *a, sy_batch *batch, bool *more, sy_err *err)
 {
     const sy_data *d = it->data;
-    writer w;
-    sy_eval to = *it;                                /* moves on only when all went well */
-    SY_TRY(writer_open(&w, d, it->rows, a, err));
-    for (;;) {
-        int64_t part = to.part, doc = to.doc, at = to.at;
-        sy__piece p;
-        if (!next_window(&to, &part, &doc, &at, &p)) break;
-        if (p.len > w.room - w.T) break;             /* it opens the next batch */
-        SY_TRY(write_piece(&w, to.domain, &d->d[to.domain].part[p.part].shard, &p, (uint64_t)to.index, err));
-        to.index += p.len;
-        to.part = part;
-        to.doc = doc;
-        to.at = at;
-    }
+    struct windowing f = { .to = *it };              /* moves on only when all went well */
+    SY_TRY(writer_open(&f.w, d, it->rows, a, err));
+    SY_TRY(sy_map_guard(d->place, fill_windows, &f, err));
+    writer w = f.w;
+    sy_eval to = f.to;
     for (int i = 0; i < w.T; i++) {
         if (w.label[i] < 0) continue;
         to.tokens++;

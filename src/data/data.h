@@ -68,6 +68,9 @@ const char      *sy_data_id(const sy_data *d);
 /* Rows of one pass over the training text in epoch 0 of every domain, for turning epochs into steps. */
 int64_t          sy_data_epoch_rows(const sy_data *d);
 
+/* Adds to count [vocab] how often each id stands in the text that is trained on, every source once, whatever its weight. */
+sy_status        sy_data_count_ids(const sy_data *d, int64_t *count, int vocab, sy_err *err);
+
 /* Rows first .. first+rows-1 of the data order as one batch, from the arena. A segment is one piece of a document; its seq_no is
  * the place in the data order of its first token, row * seq_len + offset: unique, so a key for random numbers. `label` is the next
  * token of the same document, at its end the end-of-document token where the tokenizer has one, else -1; masked tokens -1. T is

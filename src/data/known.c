@@ -123,19 +123,23 @@ sy_status sy_known_sources(const sy_known *k, const char *const *dirs, int n_dir
     return SY_OK;
 }
 
+static sy_status hash(void *arg, const char *data, size_t n, sy_err *err)
+{
+    (void)err;
+    sy_sha256_add(arg, data, n);
+    return SY_OK;
+}
+
 sy_status sy_known_check(const sy_known_file *f, const char *path, sy_err *err)
 {
     sy_sha256 s;
-    sy_map m;
     unsigned char digest[32];
     char hex[65];
-    SY_TRY(sy_map_open(&m, path, err));
-    int64_t bytes = (int64_t)m.size;
+    int64_t bytes = sy_file_size(path);
+    if (bytes >= 0 && bytes != f->bytes) return sy_fail(err, SY_EFORMAT, "%s has %lld bytes, the published file %lld", path, (long long)bytes, (long long)f->bytes);
     sy_sha256_start(&s);
-    sy_sha256_add(&s, m.data, bytes == f->bytes ? m.size : 0);
+    SY_TRY(sy_file_each(path, hash, &s, err));
     sy_sha256_end(&s, digest);
-    sy_map_close(&m);
-    if (bytes != f->bytes) return sy_fail(err, SY_EFORMAT, "%s has %lld bytes, the published file %lld", path, (long long)bytes, (long long)f->bytes);
     if (strcmp(sy_hex(digest, 32, hex), f->sha256)) return sy_fail(err, SY_EFORMAT, "%s has another checksum than the published file (%.12s..., not %.12s...)", path, hex, f->sha256);
     return SY_OK;
 }

@@ -43,7 +43,7 @@ static void cut(sy__order *o, bool phase)
     for (int p = 0; p < o->parts; p++) {
         const sy__part *part = &o->part[p];
         const sy__shard *s = &part->shard;
-        for (uint64_t d = 0; d < s->h->docs && s->doc_token[d] < part->split; d++, nth++) {
+        for (uint64_t d = 0; d < s->h.docs && s->doc_token[d] < part->split; d++, nth++) {
             uint64_t b, e;
             bool last;
             sy__doc_inputs(s, d, 0, part->split, o->eot, &b, &e, &last);
@@ -165,7 +165,7 @@ sy_status sy__order_open(sy__order *o, sy_arena *a, sy_err *err)
     uint64_t most = 0, T = (uint64_t)o->T;
     for (int p = 0; p < o->parts; p++) {
         const sy__shard *s = &o->part[p].shard;
-        for (uint64_t d = 0; d < s->h->docs && s->doc_token[d] < o->part[p].split; d++) {
+        for (uint64_t d = 0; d < s->h.docs && s->doc_token[d] < o->part[p].split; d++) {
             uint64_t n = s->doc_token[d + 1] - s->doc_token[d];
             most += n <= T ? 1 : n / T + 2;          /* a phase adds one piece at most */
         }

@@ -87,32 +87,43 @@ static bool rises(const uint64_t *v, uint64_t n, uint64_t last)
     return true;
 }
 
-sy_status sy__shard_check(sy__shard *out, const void *map, uint64_t bytes, const uint8_t key[32], uint32_t vocab, sy_err *err)
+struct checking { sy__shard *out; const void *map; uint64_t bytes; const uint8_t *key; uint32_t vocab; };
+
+static sy_status check_map(void *arg, sy_err *err)
 {
-    const sy__shard_header *h = map;
+    const struct checking *c = arg;
+    sy__shard_header head, *h = &head;
+    const uint64_t bytes = c->bytes;
+    const uint32_t vocab = c->vocab;
     uint8_t check[32];
     if (bytes < SY__SHARD_HEAD) return sy_fail(err, SY_EFORMAT, "%llu bytes, a header has %d", (unsigned long long)bytes, SY__SHARD_HEAD);
+    memcpy(h, c->map, sizeof *h);
     if (memcmp(h->magic, shard_magic, 8) || h->version != SHARD_VERSION)
         return sy_fail(err, SY_EFORMAT, "not a token cache of version %d", SHARD_VERSION);
     header_check(h, check);
     if (memcmp(check, h->check, 32)) return sy_fail(err, SY_EFORMAT, "the header's checksum is wrong");
-    if (memcmp(key, h->key, 32)) return sy_fail(err, SY_EFORMAT, "made from other files or by another tokenizer");
+    if (memcmp(c->key, h->key, 32)) return sy_fail(err, SY_EFORMAT, "made from other files or by another tokenizer");
     if ((h->id_bytes != 2 && h->id_bytes != 4) || h->vocab != vocab || h->tokens > TOKENS_MAX || h->docs > h->tokens || h->masked > h->tokens)
         return sy_fail(err, SY_EFORMAT, "impossible sizes: %llu tokens of %u bytes, %llu documents, %llu masked, vocabulary %u",
                        (unsigned long long)h->tokens, h->id_bytes, (unsigned long long)h->docs, (unsigned long long)h->masked, h->vocab);
     if (h->file_bytes != bytes || file_bytes(h) != bytes)
         return sy_fail(err, SY_EFORMAT, "%llu bytes, its header says %llu", (unsigned long long)bytes, (unsigned long long)file_bytes(h));
-    const unsigned char *at = (const unsigned char *)map + SY__SHARD_HEAD;
+    const unsigned char *at = (const unsigned char *)c->map + SY__SHARD_HEAD;
     if (checksum(at, bytes - SY__SHARD_HEAD) != h->sum) return sy_fail(err, SY_EFORMAT, "the checksum of its tokens is wrong");
-    sy__shard s = { .map = map, .h = h, .ids = at };
+    sy__shard s = { .map = c->map, .h = head, .ids = at };
     at += up8(h->tokens * h->id_bytes);
     s.doc_token = (const uint64_t *)(const void *)at;
     s.doc_byte = s.doc_token + h->docs + 1;
     s.mask = h->masked ? (const uint8_t *)(s.doc_byte + h->docs + 1) : NULL;
     if (!rises(s.doc_token, h->docs, h->tokens) || !rises(s.doc_byte, h->docs, h->text_bytes))
         return sy_fail(err, SY_EFORMAT, "its documents are out of order");
-    *out = s;
+    *c->out = s;
     return SY_OK;
+}
+
+sy_status sy__shard_check(sy__shard *out, const void *map, uint64_t bytes, const uint8_t key[32], uint32_t vocab, sy_err *err)
+{
+    return sy_map_guard("the token cache", check_map, &(struct checking){ out, map, bytes, key, vocab }, err);
 }
 
 /* ---- making one ---- */
@@ -342,6 +353,6 @@ sy_status sy__shard_open(sy__shard *out, const sy__shard_job *job, sy_err *err)
 
 void sy__shard_close(sy__shard *s)
 {
-    if (s->map) munmap((void *)s->map, (size_t)s->h->file_bytes);
+    if (s->map) munmap((void *)s->map, (size_t)s->h.file_bytes);
     *s = (sy__shard){ 0 };
 }

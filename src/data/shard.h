@@ -24,8 +24,8 @@ enum { SY__SHARD_HEAD = 256 };
 _Static_assert(sizeof(sy__shard_header) <= SY__SHARD_HEAD, "the header fits its place");
 
 typedef struct sy__shard {
-    const unsigned char    *map;
-    const sy__shard_header *h;
+    const unsigned char    *map;        /* read inside sy_map_guard only: the file may be cut under us */
+    sy__shard_header        h;          /* a copy */
     const void             *ids;
     const uint64_t         *doc_token, *doc_byte;   /* [docs + 1] */
     const uint8_t          *mask;       /* NULL: every token counts */
@@ -51,7 +51,7 @@ sy_status sy__shard_check(sy__shard *out, const void *map, uint64_t bytes, const
 
 static inline uint32_t sy__shard_id(const sy__shard *s, uint64_t i)
 {
-    return s->h->id_bytes == 2 ? ((const uint16_t *)s->ids)[i] : ((const uint32_t *)s->ids)[i];
+    return s->h.id_bytes == 2 ? ((const uint16_t *)s->ids)[i] : ((const uint32_t *)s->ids)[i];
 }
 static inline bool sy__shard_counts(const sy__shard *s, uint64_t i) { return !s->mask || (s->mask[i / 8] >> i % 8 & 1); }
 

@@ -146,19 +146,44 @@ static sy_status entries(json_t *head, const uint8_t *buffer, size_t size, const
     return SY_OK;
 }
 
+struct copying { const uint8_t *from; void *to; size_t n; };
+
+static sy_status copy(void *arg, sy_err *err)
+{
+    const struct copying *c = arg;
+    (void)err;
+    memcpy(c->to, c->from, c->n);
+    return SY_OK;
+}
+
+/* The data may be a map whose file is cut meanwhile. What is parsed is a copy, taken inside the guard: the JSON parser owns heap memory and must not be left by a jump. */
+static sy_status copy_out(void *to, const uint8_t *from, size_t n, const char *file, sy_err *err)
+{
+    return sy_map_guard(file, copy, &(struct copying){ from, to, n }, err);
+}
+
+static sy_status parse_header(sy_st *out, const char *text, size_t n, const uint8_t *buffer, size_t size, const char *file, sy_arena *a, sy_err *err)
+{
+    json_t *head;
+    SY_TRY(sy_json_parse(&head, text, n, file, err));
+    sy_status st = json_is_object(head) ? entries(head, buffer, size, file, out, a, err) : sy_fail(err, SY_EFORMAT, "%s: its header is not a JSON object", file);
+    json_decref(head);
+    return st;
+}
+
 sy_status sy_st_parse(sy_st *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err)
 {
     uint64_t n;
     *out = (sy_st){ 0 };
     if (size < 8) return sy_fail(err, SY_EFORMAT, "%s: %zu bytes are too few for a safetensors file", file, size);
-    memcpy(&n, data, 8);
+    SY_TRY(copy_out(&n, data, 8, file, err));
     if (n > MAX_HEADER || n > size - 8)
         return sy_fail(err, SY_EFORMAT, "%s: its header claims %llu bytes, the file has %zu; it is truncated or not a safetensors file", file, (unsigned long long)n, size);
-    json_t *head;
-    SY_TRY(sy_json_parse(&head, (const char *)data + 8, (size_t)n, file, err));
-    sy_status st = json_is_object(head) ? entries(head, data + 8 + n, size - 8 - (size_t)n, file, out, a, err)
-                                        : sy_fail(err, SY_EFORMAT, "%s: its header is not a JSON object", file);
-    json_decref(head);
+    char *text = sy_malloc((size_t)n + 1);
+    if (!text) return sy_fail(err, SY_ENOMEM, "%s: no memory for its header of %llu bytes", file, (unsigned long long)n);
+    sy_status st = copy_out(text, data + 8, (size_t)n, file, err);
+    if (st == SY_OK) st = parse_header(out, text, (size_t)n, data + 8 + n, size - 8 - (size_t)n, file, a, err);
+    sy_free(text);
     return st;
 }
 

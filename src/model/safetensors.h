@@ -43,7 +43,8 @@ typedef struct sy_st {
     const char  **meta;                 /* key, value, key, value, ...; NULL at the end */
 } sy_st;
 
-/* Parses a whole file in memory; names and tables go to `a`, data stays where it is. `file` names it in messages. */
+/* Parses a whole file in memory; names and tables go to `a`, data stays where it is. `file` names it in messages. A map whose file was cut
+ * under us is SY_EIO; the tensors' data is not touched here and needs sy_map_guard when it is read. */
 sy_status sy_st_parse(sy_st *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err);
 const sy_st_tensor *sy_st_find(const sy_st *s, const char *name);
 const char *sy_st_meta(const sy_st *s, const char *key);        /* NULL when absent */

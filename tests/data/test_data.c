@@ -497,6 +497,46 @@ static void test_id(void **state)
     for (int i = 0; i < 6; i++) sy_data_close(d[i]);
 }
 
+/* Cuts every file of a cache to its header. */
+static void cut_cache(const char *dir)
+{
+    sy_arena a = { 0 };
+    const char **name;
+    char path[700];
+    int n;
+    sy_expect_ok(sy_dir_list(dir, &a, &name, &n, err));
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, name[i]);
+        assert_int_equal(truncate(path, 256), 0);
+    }
+    sy_arena_free(&a);
+}
+
+static void test_a_cache_that_is_cut_while_it_is_read(void **state)
+{
+    (void)state;
+    sy_err e = { 0 }, *err = &e;
+    sy_arena a = { 0 };
+    sy_data *d;
+    sy_batch b;
+    sy_eval it;
+    bool more;
+    write_noise("cut/prose.txt", 20000, 1);
+    const char *src[] = { in_dir("cut/prose.txt") };
+    for (int again = 0; again < 2; again++) {        /* the second time the cache is found, refused and made anew */
+        sy_expect_ok(open_data(&d, src, 1, NULL, 0, in_dir("cutcache"), "seq_len=64", plain, err));
+        assert_false(sy_data_domain(d, 0)->cached);
+        sy_expect_ok(sy_data_rows(d, 0, 4, &a, &b, err));
+        sy_expect_ok(sy_eval_start(&it, d, 0, 4, err));
+        cut_cache(in_dir("cutcache"));
+        sy_expect_fail(sy_data_rows(d, 4, 4, &a, &b, err), SY_EIO, "cutcache was cut short");
+        sy_expect_fail(sy_data_rows(d, 0, 4, &a, &b, err), SY_EIO, "run again");
+        sy_expect_fail(sy_eval_next(&it, &a, &b, &more, err), SY_EIO, "cutcache was cut short");
+        sy_data_close(d);
+    }
+    sy_arena_free(&a);
+}
+
 int main(void)
 {
     sy_expect_ok(sy_tokenizer_open_bytes(&plain, false, err));
@@ -504,7 +544,7 @@ int main(void)
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_one_stream), cmocka_unit_test(test_weights), cmocka_unit_test(test_epoch_is_the_text),
                                         cmocka_unit_test(test_split_of_one_text), cmocka_unit_test(test_split_of_many), cmocka_unit_test(test_eval_data),
                                         cmocka_unit_test(test_masks), cmocka_unit_test(test_folder_domains), cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_text_each), cmocka_unit_test(test_id) };
+                                        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_text_each), cmocka_unit_test(test_id), cmocka_unit_test(test_a_cache_that_is_cut_while_it_is_read) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sy_tokenizer_close(plain);
     sy_tokenizer_close(with_eot);

@@ -29,7 +29,7 @@ static void open_bench(bench *b, const int *len, int docs, int T, bool shuffle, 
         for (int i = 0; i < docs; i++)
             for (uint64_t t = b->doc[i] + (uint64_t)len[i] / 2; t < b->doc[i + 1]; t++) b->mask[t / 8] |= (uint8_t)(1 << t % 8);
     }
-    b->part = (sy__part){ .shard = { .h = &b->h, .doc_token = b->doc, .mask = b->mask }, .split = b->h.tokens - split_back };
+    b->part = (sy__part){ .shard = { .h = b->h, .doc_token = b->doc, .mask = b->mask }, .split = b->h.tokens - split_back };
     b->o = (sy__order){ .part = &b->part, .parts = 1, .T = T, .shuffle = shuffle, .eot = eot, .seed = 7, .domain = 3 };
     sy_expect_ok(sy__order_open(&b->o, &b->arena, err));
 }

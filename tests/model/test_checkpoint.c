@@ -590,6 +590,58 @@ static void out_of_memory(void **state)
 
 /* --- run folders --------------------------------------------------------------------------------------------------------------- */
 
+/* --- files that are cut while they are mapped (a SIGBUS in a program that does not expect it) ------------------------------------- */
+
+static const sy_syscalls *disk;
+static const char *cut_name;            /* the file that is cut as soon as it is mapped and closed */
+static off_t cut_to;
+
+static int cutting_close(int fd)
+{
+    char link[64], path[1024];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n < 0 ? 0 : n] = 0;
+    const char *name = strrchr(path, '/');
+    if (name && !strcmp(name + 1, cut_name)) assert_int_equal(truncate(path, cut_to), 0);
+    return disk->close(fd);
+}
+
+static void cut_under_us(void **state)
+{
+    static const struct { const char *file; off_t to; bool sharded; } cases[] = {
+        { "model.safetensors", 0, false }, { "model.safetensors", 4096, false }, { "training_state.safetensors", 0, false }, { "training_state.safetensors", 4096, false },
+        { "model-00001-of-00002.safetensors", 0, true }, { "model-00002-of-00002.safetensors", 0, true },
+    };
+    sy_model *m;
+    sy_err e = { 0 }, *err = &e;
+    sy_spec s = small();
+    (void)state;
+    s.hidden_size = 16, s.intermediate_size = 40;    /* each file has more than two pages */
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_state_item item = { "step", 3 };
+        const char *dir = in_dir("cut");
+        char *path = join(dir, "training_state.safetensors");
+        sy_test_case("%s is cut to %lld bytes", cases[i].file, (long long)cases[i].to);
+        sy_expect_ok(sy_remove_tree(dir, err));
+        sy_expect_ok(sy_mkdirs(dir, err));
+        m = fresh(&s, 4);
+        sy_expect_ok(sy_model_save(m, dir, 0, NULL, err));
+        sy_expect_ok(sy_state_save(m, path, &item, 1, err));
+        assert_true(cases[i].to < 8192 && sy_file_size(path) > 8192 && sy_file_size(join(dir, "model.safetensors")) > 8192);
+        if (cases[i].sharded) split(dir, 11);
+        sy_syscalls cutting = *(disk = sy_file_calls);
+        cutting.close = cutting_close;
+        cut_name = cases[i].file;
+        cut_to = cases[i].to;
+        sy_file_calls = &cutting;
+        sy_status st = cut_name[0] == 't' ? sy_state_load(m, path, &item, 1, err) : sy_model_read(m, dir, NULL, err);
+        sy_file_calls = disk;
+        sy_expect_fail(st, SY_EIO, "was cut short");
+        sy_model_free(m);
+    }
+}
+
 static void newest(void **state)
 {
     char found[1024], tiny[4];
@@ -627,6 +679,6 @@ static int close_engine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(out_of_memory), cmocka_unit_test(round_trip), cmocka_unit_test(damage), cmocka_unit_test(converted), cmocka_unit_test(shards), cmocka_unit_test(files), cmocka_unit_test(configs),
-                                        cmocka_unit_test(states), cmocka_unit_test(full_disk), cmocka_unit_test(newest) };
+                                        cmocka_unit_test(states), cmocka_unit_test(full_disk), cmocka_unit_test(cut_under_us), cmocka_unit_test(newest) };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
