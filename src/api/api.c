@@ -191,7 +191,8 @@ static sy_status trainer_open(sy_trainer *t, const char *settings, sy_err *err)
                                .micro_batch_size = c->train.micro_batch_size, .z_loss = c->train.z_loss, .label_smoothing = c->train.label_smoothing,
                                .steps = c->train.steps ? c->train.steps : 1 };
     sy_tape_init(&t->stepper.tape, t->eng, true);
-    return sy_model_new(&t->stepper.model, t->eng, &c->model, SY_MODEL_TRAIN, (uint64_t)c->train.seed, err);
+    SY_TRY(sy_model_new(&t->stepper.model, t->eng, &c->model, SY_MODEL_TRAIN, (uint64_t)c->train.seed, err));
+    return sy_stepper_learn(&t->stepper, err);
 }
 
 sy_status sy_trainer_open(sy_trainer **out, sy_engine *e, const char *settings, sy_err *err)

@@ -53,6 +53,9 @@ extern const sy_flag sy_common_flags[];             /* --threads, --json, --quie
 
 /* Opens cli->eng with the built-in methods and the debugging switches of the environment. */
 sy_status sy_cli_engine(sy_cli *cli, sy_err *err);
+/* Sizes that cannot be, found while the user's own settings are checked, are wrong use like any other bad option: SY_ESHAPE becomes SY_EARG, and
+ * the exit code 2. Of a model that was read from a file it stays what it is: that command failed. */
+sy_status sy_cli_own_sizes(sy_status st, sy_err *err);
 /* Prints the help of one command. */
 void      sy_cli_help(FILE *to, const sy_command *c);
 

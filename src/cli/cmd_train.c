@@ -32,7 +32,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, steps, "steps", 0, SY_FLAG_TEXT, "N", "optimiser steps"),
     SY_FLAG(args, seed, "seed", 0, SY_FLAG_TEXT, "N", "weights, data order and noise follow from it"),
     SY_FLAG(args, resume, "resume", 0, SY_FLAG_ON, NULL, "continue the run in --out, exactly"),
-    SY_FLAG(args, no_report_data, "no-report-data", 0, SY_FLAG_ON, NULL, "leave out routing.json and samples.jsonl, which are made after the last step"),
+    SY_FLAG(args, no_report_data, "no-report-data", 0, SY_FLAG_ON, NULL, "leave out samples of text at evaluations (sample_every), and routing.json and samples.jsonl after the last step"),
     SY_FLAG(args, from, "from", 0, SY_FLAG_TEXT, "DIR", "start from the weights of this model"),
     SY_FLAG(args, train, "train", 0, SY_FLAG_TEXT, "PATTERN", "only parameters whose name matches are trained"),
     SY_FLAG(args, freeze, "freeze", 0, SY_FLAG_TEXT, "PATTERN", "parameters whose name matches are not trained"),
@@ -121,15 +121,47 @@ static sy_status spec_from(sy_cli *cli, sy_config *c, sy_err *err)
     return SY_OK;
 }
 
-/* Weights, gradients and two moments must fit into the machine: the system hands out more memory than it has, and kills who uses it. */
-static sy_status fits(const sy_spec *s, sy_err *err)
+/* What a run takes, as far as shapes tell: weights, gradients and two moments; activations of one micro-batch and their gradients. In bytes. */
+typedef struct plan { double values, model, step; int tokens; } plan;
+
+/* Experts of a token as the router's text says, or 0. */
+static double nominal_k(const sy_cli *cli, const sy_spec *s)
 {
-    double total, gib = 1 << 30, have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    sy_spec_size(s, s->num_experts, &total, NULL, NULL);
-    double need = total * 4 * sizeof(sy_real);
-    if (need <= have) return SY_OK;
-    return sy_fail(err, SY_ENOMEM, "these sizes give %.4g M parameters; training them takes %.4g GiB (weights, gradients, two moments), this machine has %.4g GiB: make hidden_size, layers, vocabulary or experts smaller",
-                   total / 1e6, need / gib, have / gib);
+    sy_arena a = { 0 };
+    const sy_method *m;
+    void *state;
+    size_t at;
+    sy_err ignored;
+    double k = 0;
+    if (sy_method_make(&cli->eng.methods, SY_ROUTER, s->router, &a, &m, &state, &ignored) == SY_OK && m->opts) {
+        const sy_opt *row = sy_opt_find(m->opts, "num_experts_per_tok", &at, NULL);
+        if (row) k = *(const int *)((const char *)state + at);
+    }
+    sy_arena_free(&a);
+    return k;
+}
+
+static plan plan_of(const sy_cli *cli, const sy_config *c, const sy_spec *s)
+{
+    int rows = c->train.micro_batch_size && c->train.micro_batch_size < c->train.batch_size ? c->train.micro_batch_size : c->train.batch_size;
+    double k = nominal_k(cli, s);
+    plan p = { .tokens = rows > INT32_MAX / c->data.seq_len ? INT32_MAX : rows * c->data.seq_len };
+    sy_spec_size(s, s->num_experts, &p.values, NULL, NULL);
+    p.model = p.values * 4 * sizeof(sy_real);
+    p.step = sy_spec_activations(s, k ? k : s->num_experts) * p.tokens * (double)sizeof(sy_real);
+    return p;
+}
+
+/* It must fit into the machine: the system hands out more memory than it has, and kills who uses it. */
+static sy_status fits(const plan *p, sy_err *err)
+{
+    double gib = 1 << 30, have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (p->model + p->step <= have) return SY_OK;
+    if (p->model > have)
+        return sy_fail(err, SY_ENOMEM, "these sizes give %.4g M parameters; training them takes %.4g GiB (weights, gradients, two moments), this machine has %.4g GiB: make hidden_size, layers, vocabulary or experts smaller",
+                       p->values / 1e6, p->model / gib, have / gib);
+    return sy_fail(err, SY_ENOMEM, "weights, gradients and moments take %.4g GiB, the activations of %d tokens about %.4g GiB, this machine has %.4g GiB: set a smaller micro_batch_size or seq_len",
+                   p->model / gib, p->tokens, p->step / gib, have / gib);
 }
 
 typedef struct screen {
@@ -137,9 +169,37 @@ typedef struct screen {
     sy_progress         bar;
     const sy_train_job *job;
     bool                no_report_data;
-    sy_status           left;           /* of what is written after the last step, with its sentence */
-    sy_err              why;
+    plan                need;
 } screen;
+
+/* What is written for the report alone: when it fails the run goes on. */
+static void left_out(const screen *s, sy_status st, const sy_err *why)
+{
+    if (st != SY_OK) sy_log_warn(&s->cli->log, "the run is whole, but its report will lack something: %s", why->text);
+}
+
+/* Samples at this evaluation? Those of the last step are made with the portrait. */
+static bool samples_due(const screen *s, int64_t step, int64_t steps)
+{
+    const sy_train_options *o = &s->job->config->train;
+    return !s->no_report_data && o->sample_every && o->eval_every && step && step < steps && step % o->eval_every == 0 && step / o->eval_every % o->sample_every == 0;
+}
+
+static void add_samples(const screen *s, const sy_train_event *e)
+{
+    sy_err why;
+    sy_status st = sy_samples_add(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, &why);
+    if (st != SY_ESTOP) left_out(s, st, &why);       /* stopped: the run ends here and makes them when it is resumed */
+}
+
+static void resume_samples(const screen *s, const sy_train_event *e)
+{
+    sy_err why;
+    bool has;
+    sy_status st = sy_samples_cut(s->job->out, e->step, &has, &why);
+    left_out(s, st, &why);
+    if (st == SY_OK && !has && samples_due(s, e->step, e->steps)) add_samples(s, e);
+}
 
 static void on_event(void *arg, const sy_train_event *e)
 {
@@ -151,7 +211,9 @@ static void on_event(void *arg, const sy_train_event *e)
         sy_spec_size(&e->model->spec, k ? k : e->model->spec.num_experts, &total, &active, &madds);
         sy_log_info(&s->cli->log, "%.3g M parameters, %.3g M used by a token, %.3g MFLOP a token in training; %lld steps, %d threads, kernels %s",
                 total / 1e6, active / 1e6, 6 * madds / 1e6, (long long)e->steps, s->cli->eng.threads, s->cli->eng.k->name);
+        sy_log_info(&s->cli->log, "memory: %.1f MB of weights, gradients and moments; about %.1f MB of activations for %d tokens at once", s->need.model / 1e6, s->need.step / 1e6, s->need.tokens);
         if (e->step) sy_log_info(&s->cli->log, "resumed at step %lld", (long long)e->step);
+        if (s->job->resume) resume_samples(s, e);
         sy_progress_open(&s->bar, stderr, "train", (double)e->steps, s->cli->progress);
         s->bar.unit = "step";
         s->bar.from = (double)e->step;
@@ -168,6 +230,7 @@ static void on_event(void *arg, const sy_train_event *e)
     case SY_AT_EVAL: {
         const sy_eval_line *all = &e->eval->line[e->eval->lines - 1];
         sy_log_info(&s->cli->log, "step %lld: held-out %.4f nats/byte, %.4f nats/token", (long long)e->step, sy_eval_per_byte(all), sy_eval_per_token(all));
+        if (samples_due(s, e->step, e->steps)) add_samples(s, e);
         break;
     }
     case SY_AT_CHECKPOINT: break;
@@ -177,7 +240,10 @@ static void on_event(void *arg, const sy_train_event *e)
         if (e->stopped) sy_log_info(&s->cli->log, "stopped at step %lld of %lld; continue with --resume", (long long)e->step, (long long)e->steps);
         else sy_log_info(&s->cli->log, "%lld steps in %.0f s, %.0f tokens/s; the model is in %s", (long long)e->step, e->seconds, (double)e->tokens / e->seconds, e->path);
         if (e->eval && !s->cli->json) sy_print_eval(stdout, e->eval);
-        if (!e->stopped && !s->no_report_data) s->left = sy_portrait(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, s->job->config->train.eval_rows, &s->why);
+        if (!e->stopped && !s->no_report_data) {
+            sy_err why;
+            left_out(s, sy_portrait(s->cli, e->model, s->job->data, s->job->tok, s->job->out, e->step, s->job->config->train.eval_rows, &why), &why);
+        }
         break;
     }
 }
@@ -207,18 +273,21 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_status st = SY_OK;
     if (!c.model.vocab_size) c.model.vocab_size = sy_tokenizer_vocab(tok);
     sy_spec spec = c.model;                          /* what cannot be built is refused before any text is read; the run fills the rest in itself */
-    st = sy_spec_check(&spec, err);
-    if (st == SY_OK) st = fits(&spec, err);
+    st = sy_cli_own_sizes(sy_spec_check(&spec, err), err);
+    if (st == SY_OK && spec.vocab_size < sy_tokenizer_vocab(tok))
+        st = sy_fail(err, old || *c.from ? SY_ESHAPE : SY_EARG, "vocab_size is %d, the tokenizer has %d ids; set vocab_size=%d or more", spec.vocab_size, sy_tokenizer_vocab(tok), sy_tokenizer_vocab(tok));
+    plan need = { 0 };
+    if (st == SY_OK) need = plan_of(cli, &c, &spec);
+    if (st == SY_OK) st = fits(&need, err);
     if (st == SY_OK && (arg->router || arg->expert || arg->balance.n || arg->edit.n) && !sy_spec_n_sparse(&spec))
         st = sy_fail(err, SY_EARG, "--router, --expert, --balance and --edit belong to sparse layers, and layers is '%s'; set layers=sparse", spec.layers);
     if (st == SY_OK && c.data.seq_len > c.model.max_position_embeddings)
         st = sy_fail(err, SY_EARG, "seq_len %d exceeds max_position_embeddings %d", c.data.seq_len, c.model.max_position_embeddings);
     if (st == SY_OK) st = sy_open_data(cli, &c, tok, cache, &data, err);
-    screen s = { .cli = cli, .no_report_data = arg->no_report_data };
+    screen s = { .cli = cli, .no_report_data = arg->no_report_data, .need = need };
     sy_train_job job = { .eng = &cli->eng, .config = &c, .data = data, .tok = tok, .out = arg->out, .resume = arg->resume, .stop = cli->stop, .on = on_event, .arg = &s };
     s.job = &job;
     if (st == SY_OK) st = sy_train(&job, err);
-    if (st == SY_OK && s.left != SY_OK) st = sy_fail(err, s.left, "the model is whole, but what its report needs is not: %s", s.why.text);
     cli->log.bar = NULL;
     sy_data_close(data);
     sy_tokenizer_close(tok);

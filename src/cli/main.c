@@ -168,6 +168,12 @@ static void overview(FILE *to)
     fprintf(to, "\nswitchyard COMMAND --help explains a command; switchyard methods lists the methods.\n");
 }
 
+sy_status sy_cli_own_sizes(sy_status st, sy_err *err)
+{
+    if (st == SY_ESHAPE) st = err->status = SY_EARG;
+    return st;
+}
+
 static int finish(sy_status st, const sy_err *err, const char *name)
 {
     if (st == SY_OK) return 0;
@@ -199,7 +205,7 @@ static int run_command(const sy_command *c, char **argv, int argc)
     if (st == SY_OK && (n < c->min_words || (c->max_words >= 0 && n > c->max_words)))
         st = sy_fail(&err, SY_EARG, "%s; usage: switchyard %s %s", n < c->min_words ? "something is missing" : "too many words", c->name, c->usage);
     if (st == SY_OK) st = c->run(&cli, args, words, n, &err);
-    if (fflush(stdout) != 0 && st == SY_OK) st = sy_fail(&err, SY_EIO, "standard output cannot be written");
+    if ((fflush(stdout) != 0 || ferror(stdout)) && st == SY_OK) st = sy_fail(&err, SY_EIO, "standard output cannot be written");
     sy_engine_uninit(&cli.eng);
     sy_arena_free(&cli.arena);
     return finish(st, &err, c->name);

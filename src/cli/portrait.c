@@ -1,4 +1,4 @@
-/* cli/portrait.c - routing.json and samples.jsonl of a finished run. */
+/* cli/portrait.c - routing.json and samples.jsonl of a run. */
 #include "cli/portrait.h"
 
 #include <string.h>
@@ -8,7 +8,10 @@
 #include "infer/generate.h"
 #include "infer/routing.h"
 
-enum { PROMPT_TOKENS = 24, NEW_TOKENS = 160, MAX_SAMPLES = 8, TOP_TOKENS = 12 };
+enum { PROMPT_TOKENS = 24, TOP_TOKENS = 12, MAX_FILE = 1 << 28 };
+
+typedef struct size { int texts, tokens; } size;
+static const size last = { 8, 160 }, on_the_way = { 4, 64 };   /* one text a domain; what is written on the way must not hold training up */
 
 /* Prose, code and numbers, so that it shows how experts part them. */
 static const char sentence[] = "The library was written in 1998 and is free software.\nfor (int i = 0; i < n; i++)\n    printf(\"%d\\n\", total[i]);\n";
@@ -33,14 +36,14 @@ static sy_status prompt_of(const sy_data *d, int domain, int room, sy_arena *a, 
     return SY_OK;
 }
 
-static sy_status sample(sy_cli *cli, sy_generator *g, const int *id, int n, int64_t step, sy_buf *lines, sy_err *err)
+static sy_status sample(sy_cli *cli, sy_generator *g, const int *id, int n, int new_tokens, int64_t step, sy_buf *lines, sy_err *err)
 {
     sy_generate_options o;
     sy_generation x = { .text = on_text, .arg = cli };
     sy_buf prompt = { 0 }, text = { 0 };
     sy_json j;
     sy_opt_defaults(sy_generate_opts, &o);
-    o.max_new_tokens = NEW_TOKENS;
+    o.max_new_tokens = new_tokens;
     sy_generator_rewind(g, 0);
     sy_status st = sy_tokenizer_decode(g->tok, id, (size_t)n, &prompt, err);
     if (st == SY_OK) st = sy_generator_feed(g, id, n, NULL, err);
@@ -61,24 +64,70 @@ static sy_status sample(sy_cli *cli, sy_generator *g, const int *id, int n, int6
     return st;
 }
 
-static sy_status samples(sy_cli *cli, sy_model *m, const sy_data *d, const sy_tokenizer *tok, const char *path, int64_t step, sy_err *err)
+/* Texts after the beginning of the held-out text of each domain, as lines of JSON. */
+static sy_status samples(sy_cli *cli, sy_model *m, const sy_data *d, const sy_tokenizer *tok, size most, int64_t step, sy_buf *lines, sy_err *err)
 {
     sy_generator g = { 0 };
     sy_arena a = { 0 };
-    sy_buf lines = { 0 };
-    int room = m->spec.max_position_embeddings < PROMPT_TOKENS + NEW_TOKENS ? m->spec.max_position_embeddings : PROMPT_TOKENS + NEW_TOKENS, n, made = 0;
+    int room = m->spec.max_position_embeddings < PROMPT_TOKENS + most.tokens ? m->spec.max_position_embeddings : PROMPT_TOKENS + most.tokens, n, made = 0;
     SY_TRY(sy_generator_open(&g, m, tok, room, err));
     sy_status st = SY_OK;
-    for (int i = 0; i < sy_data_domains(d) && made < MAX_SAMPLES && st == SY_OK; i++) {
+    for (int i = 0; i < sy_data_domains(d) && made < most.texts && st == SY_OK; i++) {
         const int *id = NULL;
         st = prompt_of(d, i, room, &a, &id, &n, err);
         if (st != SY_OK || !n) continue;
-        st = sample(cli, &g, id, n, step, &lines, err);
+        st = sample(cli, &g, id, n, most.tokens, step, lines, err);
         made++;
     }
-    if (st == SY_OK && made) st = sy_file_write(path, lines.data, lines.n, err);
     sy_generator_close(&g);
     sy_arena_free(&a);
+    return st;
+}
+
+/* The lines of samples.jsonl whose step is at most `step`; *all: that is the whole file. A missing file has no lines; a line that is none goes. */
+static sy_status lines_until(const char *path, int64_t step, sy_buf *kept, bool *all, bool *has, sy_err *err)
+{
+    sy_buf b = { 0 };
+    *all = true;
+    *has = false;
+    if (!sy_file_exists(path)) return SY_OK;
+    sy_status st = sy_file_read(path, MAX_FILE, &b, err);
+    for (size_t i = 0; st == SY_OK && i < b.n; ) {
+        const char *p = b.data + i, *nl = memchr(p, '\n', b.n - i);
+        size_t n = nl ? (size_t)(nl - p) : b.n - i;
+        long long at = -1;
+        sy_err ignored;
+        json_t *line = NULL;
+        bool good = nl && sy_json_parse(&line, p, n, path, &ignored) == SY_OK && sy_json_get_int(line, path, "step", true, 0, INT64_MAX, &at, &ignored) == SY_OK && at <= step;
+        json_decref(line);
+        if (good) sy_buf_put(kept, p, n + 1);
+        *has |= good && at == step;
+        *all &= good;
+        i += n + 1;
+    }
+    sy_buf_free(&b);
+    return st == SY_OK && kept->failed ? sy_fail(err, SY_ENOMEM, "no memory for %s", path) : st;
+}
+
+sy_status sy_samples_cut(const char *out, int64_t step, bool *has, sy_err *err)
+{
+    char path[1024];
+    bool all;
+    sy_buf kept = { 0 };
+    SY_TRY(sy_path(path, sizeof path, out, "samples.jsonl", err));
+    sy_status st = lines_until(path, step, &kept, &all, has, err);
+    if (st == SY_OK && !all) st = sy_file_write(path, kept.data ? kept.data : "", kept.n, err);
+    sy_buf_free(&kept);
+    return st;
+}
+
+sy_status sy_samples_add(sy_cli *cli, sy_model *m, const sy_data *d, const sy_tokenizer *tok, const char *out, int64_t step, sy_err *err)
+{
+    char path[1024];
+    sy_buf lines = { 0 };
+    SY_TRY(sy_path(path, sizeof path, out, "samples.jsonl", err));
+    sy_status st = samples(cli, m, d, tok, on_the_way, step, &lines, err);
+    if (st == SY_OK && lines.n) st = sy_file_append(path, lines.data, lines.n, err);
     sy_buf_free(&lines);
     return st;
 }
@@ -93,5 +142,11 @@ sy_status sy_portrait(sy_cli *cli, sy_model *m, const sy_data *d, const sy_token
     sy_routing_options o = { .rows = eval_rows, .top_tokens = TOP_TOKENS, .sentence = sentence, .stop = stopping, .arg = cli };
     SY_TRY(sy_routing_write(m, d, tok, &o, path, err));
     SY_TRY(sy_path(path, sizeof path, out, "samples.jsonl", err));
-    return samples(cli, m, d, tok, path, step, err);
+    sy_buf lines = { 0 };
+    bool all, has;
+    sy_status st = lines_until(path, step - 1, &lines, &all, &has, err);
+    if (st == SY_OK) st = samples(cli, m, d, tok, last, step, &lines, err);
+    if (st == SY_OK && lines.n) st = sy_file_write(path, lines.data, lines.n, err);
+    sy_buf_free(&lines);
+    return st;
 }

@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "model/layout.h"
 #include "model/safetensors.h"
+#include "model/sums.h"
 
 enum { MAX_INDEX = 1 << 28, NAME = SY_TENSOR_NAME };
 
@@ -520,6 +521,7 @@ sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigne
     if (st == SY_OK) st = check_size(&c.spec, found, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, (how & SY_MODEL_TRAIN) | SY_MODEL_EMPTY, 0, err), "%s", found);
     if (st == SY_OK) st = read_tensors(m, &c, found, l, err);
+    if (st == SY_OK) st = sy_sums_check_small(found, err);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
     if (st != SY_OK) { sy_model_free(m); return st; }

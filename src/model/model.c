@@ -214,7 +214,7 @@ sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsi
     if (!m) return sy_fail(err, SY_ENOMEM, "no memory for a model");
     m->eng = eng;
     m->spec = *spec;
-    m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & (SY_MODEL_EMPTY | SY_MODEL_BARE)), .bare = how & SY_MODEL_BARE };
+    m->params = (sy_params){ .arena = &m->arena, .train = how & SY_MODEL_TRAIN, .fresh = !(how & (SY_MODEL_EMPTY | SY_MODEL_BARE)), .bare = how & SY_MODEL_BARE, .pool = eng->pool };
     sy_status st = own_texts(m) ? sy_spec_check(&m->spec, err) : sy_fail(err, SY_ENOMEM, "no memory for the model's texts");
     if (st == SY_OK && !(how & SY_MODEL_BARE)) st = fits(&m->spec, how, err);
     if (st == SY_OK) {
@@ -243,6 +243,20 @@ sy_block *sy_model_block(sy_model *m, int nth)
 }
 
 sy_weight *sy_model_head(sy_model *m) { return m->head ? &m->head->w : &m->embed->w; }
+
+bool sy_model_learns(const sy_model *m)
+{
+    for (int l = 0; l < m->spec.num_hidden_layers; l++)
+        if (m->layer[l].sparse && sy_block_learns(&m->layer[l].block)) return true;
+    return false;
+}
+
+sy_status sy_model_learn(sy_model *m, const int64_t *id_count, sy_err *err)
+{
+    for (int l = 0; l < m->spec.num_hidden_layers; l++)
+        if (m->layer[l].sparse) SY_TRY(sy_block_learn(&m->layer[l].block, m->spec.vocab_size, id_count, &m->embed->w, err));
+    return SY_OK;
+}
 
 sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err)
 {

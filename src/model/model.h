@@ -82,6 +82,11 @@ sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
 sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n);
 /* Cross-entropy of the logits of all hidden states, never whole (tensor/ops.h); `a` as there, but for what the head brings. */
 sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *a);
+/* True when some router learns from the corpus before step 0. */
+bool      sy_model_learns(const sy_model *m);
+/* Once before step 0 of fresh weights, layer by layer: id_count [vocab_size] counts the ids of the training text; NULL: not known. A model
+ * that was loaded has learned already. */
+sy_status sy_model_learn(sy_model *m, const int64_t *id_count, sy_err *err);
 /* Around the optimiser, for all sparse layers. */
 sy_status sy_model_before(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);
 sy_status sy_model_after(sy_model *m, int64_t step, int64_t steps, double progress, sy_err *err);

@@ -289,3 +289,17 @@ void sy_spec_size(const sy_spec *s, double k, double *total, double *active, dou
     if (active) *active = act;
     if (madds) *madds = work;
 }
+
+double sy_spec_activations(const sy_spec *s, double k)
+{
+    double D = s->hidden_size, H = s->num_attention_heads, KV = s->num_key_value_heads ? s->num_key_value_heads : H, hd = s->head_dim ? s->head_dim : D / H;
+    double F = s->moe_intermediate_size ? s->moe_intermediate_size : s->intermediate_size, E = s->num_experts + s->zero_experts, Fs = s->shared_expert_intermediate_size;
+    double q = H * (s->attention == SY_MLA ? sy_spec_qk_dim(s) : hd), kv = s->attention == SY_MLA ? H * sy_spec_qk_dim(s) : KV * hd, o = H * (s->attention == SY_MLA ? sy_spec_v_dim(s) : hd), sum = 2 * D;
+    for (int l = 0; l < s->num_hidden_layers; l++) {
+        int turns = 1 + (s->qk_norm != 0) + sy_spec_rotates(s, l);               /* copies of queries and keys: products, norms, rotations */
+        sum += turns * (q + kv) + kv + o + 4 * D;                                /* ... values, mixed values; two norms, product and sum */
+        if (sy_spec_sparse(s, l)) sum += 2 * E + 3 * k + k * (2 * D + 3 * F) + 2 * D + (Fs > 0 ? 3 * Fs + 2 * D : 0);
+        else sum += (s->ffn_gated ? 3 : 2) * (double)s->intermediate_size + 2 * D;
+    }
+    return 2 * sum;
+}

@@ -82,5 +82,8 @@ double    sy_spec_score_scale(const sy_spec *s);
 /* Parameters in all, parameters that one token uses (experts: nominal K of the router text, or all E when it names none), and
  * multiply-adds of one token's forward at context length 0. k: experts per token. */
 void      sy_spec_size(const sy_spec *s, double k, double *total, double *active, double *madds);
+/* Values that a training step keeps for one token of its micro-batch, with their gradients: an estimate from the shapes, within a third of what the
+ * tape takes once micro-batches have some hundred tokens (tests/train/test_memory.c). */
+double    sy_spec_activations(const sy_spec *s, double k);
 
 #endif

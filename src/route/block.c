@@ -348,6 +348,8 @@ void sy_block_forget(sy_block *b)
     memset(b->counts.dropped, 0, count_bytes(b));
 }
 
+bool sy_block_learns(const sy_block *b) { return HOOKS(router, b->router)->learn != NULL; }
+
 sy_status sy_block_learn(sy_block *b, int V, const int64_t *id_count, const sy_weight *embed, sy_err *err)
 {
     const sy_router_hooks *h = HOOKS(router, b->router);

@@ -42,6 +42,8 @@ sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *s
  * Balance losses and the router's own are appended to `aux` in TRAIN mode only. `route` (in the tape's arena) gets the route,
  * NULL for a mixing router; stats may be NULL. */
 sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux, sy_route **route, sy_stats *stats);
+/* True when the router learns something before step 0. */
+bool sy_block_learns(const sy_block *b);
 /* Once before step 0: what a router learns from the corpus (id_count [V], or NULL) and the embedding (or NULL). */
 sy_status sy_block_learn(sy_block *b, int V, const int64_t *id_count, const sy_weight *embed, sy_err *err);
 /* Around the optimiser, once a step. before also clears the step's counts; after moves full to prev. */

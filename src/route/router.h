@@ -141,7 +141,7 @@ sy_tensor *sy_slots_normalise(sy_tape *t, sy_tensor *w, const sy_route *r);
 typedef struct sy_router_hooks {        /* kind "router"; s = the method's state: options first, then what params() stored */
     int abi; unsigned flags;
     sy_status (*params)(void *s, const sy_site *at, sy_own *own, sy_err *err);         /* NULL: one linear "weight" [E+Z,D] made and owned by the block */
-    sy_status (*learn) (void *s, const sy_site *at, sy_err *err);                      /* once before step 0: tables from counts, embeddings */
+    sy_status (*learn) (void *s, const sy_site *at, sy_err *err);                      /* once before step 0 of fresh weights: tables from counts, embeddings. What it learns lives in parameters and buffers of params(): a checkpoint keeps nothing else */
     sy_status (*before)(void *s, const sy_site *at, const sy_step *st, sy_err *err);   /* each step: schedules, phases, spawn, freezing */
     sy_tensor*(*input) (void *s, sy_tape *t, const sy_route_in *in);                   /* NULL: in->x; [T,D] that gate, experts and shared expert see in its place */
     sy_tensor*(*score) (void *s, sy_tape *t, const sy_route_in *in, sy_weight *w, sy_route *out);   /* NULL: x W^T; w = the linear weight or NULL; may set out->carry */

@@ -41,6 +41,7 @@ sy_param *sy_params_add(sy_params *l, const char *name, unsigned flags, int nd, 
     p->n = n;
     p->flags = flags;
     p->fresh = l->fresh;
+    p->pool = l->pool;
     l->p[l->n++] = p;
     return p;
 }
@@ -78,17 +79,28 @@ static uint64_t key_of(const sy_param *p, uint64_t seed)
     return sy_key(seed, SY_FOR_INIT, h, 0, 0);
 }
 
+enum { DRAW = 1 << 14 };                /* values of one task; even, since they come in pairs */
+
+struct drawing { sy_real *w; size_t n; uint64_t key; double std; };
+
+static void draw_some(void *arg, int task, int worker)
+{
+    const struct drawing *d = arg;
+    size_t from = (size_t)task * DRAW, to = d->n - from < DRAW ? d->n : from + DRAW;
+    (void)worker;
+    for (size_t i = from; i < to; i += 2) {
+        double pair[2];
+        sy_draw_normals(d->key, i / 2, 0, pair);
+        d->w[i] = (sy_real)(float)(d->std * pair[0]);
+        if (i + 1 < to) d->w[i + 1] = (sy_real)(float)(d->std * pair[1]);
+    }
+}
+
 void sy_param_normal(sy_param *p, uint64_t seed, double std)
 {
     if (!p->fresh) return;
-    uint64_t key = key_of(p, seed);
-    sy_real *w = p->w.data;
-    for (size_t i = 0; i < p->n; i += 2) {
-        double pair[2];
-        sy_draw_normals(key, i / 2, 0, pair);
-        w[i] = (sy_real)(float)(std * pair[0]);
-        if (i + 1 < p->n) w[i + 1] = (sy_real)(float)(std * pair[1]);
-    }
+    struct drawing d = { p->w.data, p->n, key_of(p, seed), std };
+    if (p->n) sy_pool_run(p->pool, (int)((p->n + DRAW - 1) / DRAW), draw_some, &d);
 }
 
 /* Gram-Schmidt, each vector twice, on normal vectors along the longer side. */

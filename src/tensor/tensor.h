@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/pool.h"
 #include "core/status.h"
 #include "kernels/quant.h"
 #include "kernels/real.h"
@@ -61,6 +62,7 @@ typedef struct sy_param {
     unsigned    flags;                  /* may change between steps */
     bool        fresh;                  /* to be given starting values; false when a checkpoint will bring them */
     uint8_t    *touched;                /* [dim 0] rows used in this step, for SY_LAZY; else NULL */
+    sy_pool    *pool;                   /* draws starting values; borrowed; NULL: the calling thread does */
 } sy_param;
 
 /* All parameters of a model in the order in which they were declared; memory from the model's arena. */
@@ -70,6 +72,7 @@ typedef struct sy_params {
     sy_arena  *arena;
     bool       train, fresh;
     bool       bare;                    /* values get no memory yet: sy_param_own or sy_param_store follows for each; not with train or fresh */
+    sy_pool   *pool;                    /* draws starting values; NULL: the calling thread does */
 } sy_params;
 
 /* Declares a parameter: values zeroed, gradient and moments only when `l->train` and it is neither frozen nor a buffer.
@@ -81,7 +84,7 @@ bool      sy_param_own(sy_param *p, sy_arena *a);
  * values, so only products and the embedding may use it. SY_EUNSUP: it has memory or a gradient; SY_ESHAPE: rows are not whole blocks. */
 sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err);
 sy_param *sy_params_find(const sy_params *l, const char *name);
-/* N(0, std^2) from (seed, name): independent of the order of declaration, the same for float and double. Nothing happens to a
+/* N(0, std^2) from (seed, name): independent of the order of declaration and of threads, the same for float and double. Nothing happens to a
  * parameter that is not `fresh`. */
 void      sy_param_normal(sy_param *p, uint64_t seed, double std);
 /* Rows (or, where there are more rows than columns, columns) that are orthogonal and of length gain, from (seed, name); [N,K]. Fresh ones alone, as above. */

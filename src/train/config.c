@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/alloc.h"
 #include "core/json.h"
-#include "core/words.h"
+#include "core/option_json.h"
 
 const sy_opt sy_train_opts[] = {
     SY_INT (sy_train_options, steps, NULL, 0, 0, 1 << 30, "optimiser steps; 0 = as many as `epochs` need"),
@@ -20,6 +19,7 @@ const sy_opt sy_train_opts[] = {
     SY_INT (sy_train_options, log_every, NULL, 10, 1, 1 << 30, "steps between lines of metrics.jsonl"),
     SY_INT (sy_train_options, eval_every, NULL, 0, 0, 1 << 30, "steps between evaluations; 0 = only at the end"),
     SY_INT (sy_train_options, eval_rows, NULL, 16, 1, 4096, "windows evaluated at once"),
+    SY_INT (sy_train_options, sample_every, NULL, 1, 0, 1 << 30, "evaluations between samples of text (samples.jsonl); 0 = only at the end"),
     SY_INT (sy_train_options, checkpoint_every, "save_steps", 0, 0, 1 << 30, "steps between checkpoints; 0 = only at the end"),
     SY_INT (sy_train_options, keep, "save_total_limit", 2, 1, 1000, "checkpoints kept"),
     SY_OPTS(sy_train_options, optim, sy_optim_opts),
@@ -87,24 +87,10 @@ sy_status sy_config_set(sy_config *c, const char *key, const char *value, sy_are
 static sy_status value(sy_config *c, const char *sec, const char *key, json_t *v, const char *path, sy_arena *a, sy_err *err)
 {
     char name[160];
-    sy_buf b = { 0 };
+    const char *text;
     snprintf(name, sizeof name, "%s.%s", sec, key);
-    if (json_is_string(v)) sy_buf_text(&b, json_string_value(v));
-    else if (json_is_integer(v)) sy_buf_printf(&b, "%lld", (long long)json_integer_value(v));
-    else if (json_is_real(v)) sy_buf_printf(&b, "%.17g", json_real_value(v));
-    else if (json_is_boolean(v)) sy_buf_text(&b, json_is_true(v) ? "true" : "false");
-    else if (json_is_array(v)) {
-        size_t n = json_array_size(v);
-        const char **word = sy_arena_array(a, n + 1, sizeof *word), *text = NULL;
-        for (size_t i = 0; i < n && word; i++)
-            if (!(word[i] = json_string_value(json_array_get(v, i)))) return sy_fail(err, SY_EFORMAT, "%s: '%s' must be a list of texts", path, name);
-        if (word) text = sy_words_join(a, word, (int)n);
-        if (!text) return sy_fail(err, SY_ENOMEM, "%s: no memory for '%s'", path, name);
-        sy_buf_text(&b, text);
-    } else return sy_fail(err, SY_EFORMAT, "%s: '%s' has no plain value", path, name);
-    sy_status st = b.failed ? sy_fail(err, SY_ENOMEM, "no memory for '%s'", name) : sy_config_set(c, name, b.data ? b.data : "", a, err);
-    sy_buf_free(&b);
-    return sy_within(err, st, "%s", path);
+    SY_TRY(sy_opt_json_text(v, path, name, a, &text, err));
+    return sy_within(err, sy_config_set(c, name, text, a, err), "%s", path);
 }
 
 sy_status sy_config_read(sy_config *c, const char *path, sy_arena *a, sy_err *err)
@@ -129,24 +115,6 @@ sy_status sy_config_read(sy_config *c, const char *path, sy_arena *a, sy_err *er
     return st;
 }
 
-struct out { sy_json *j; const char *base; };
-
-static void write_row(const sy_opt *row, size_t at, int index, void *arg)
-{
-    (void)index;
-    struct out *o = arg;
-    const char *f = o->base + at;
-    char buf[64];
-    sy_json_key(o->j, row->name);
-    switch (row->type) {
-    case SY_OPT_INT: sy_json_int(o->j, *(const int *)f); break;
-    case SY_OPT_REAL: sy_json_real(o->j, *(const double *)f); break;
-    case SY_OPT_BOOL: sy_json_bool(o->j, *(const bool *)f); break;
-    case SY_OPT_TEXT: sy_json_text(o->j, *(const char *const *)f); break;
-    default: sy_json_text(o->j, sy_opt_print(row, o->base, at, buf, sizeof buf)); break;
-    }
-}
-
 void sy_config_write(const sy_config *c, sy_json *j)
 {
     for (int s = 0; s < SECTIONS; s++) {
@@ -154,8 +122,7 @@ void sy_config_write(const sy_config *c, sy_json *j)
             sy_json_key(j, section[s].name);
             sy_json_begin(j, '{');
         }
-        struct out o = { j, (const char *)c + section[s].at };
-        sy_opt_each(section[s].rows, write_row, &o);
+        sy_opt_json_write(section[s].rows, (const char *)c + section[s].at, j);
         if (s + 1 == SECTIONS || strcmp(section[s].name, section[s + 1].name)) sy_json_end(j, '}');
     }
 }
@@ -164,7 +131,7 @@ struct compare { const char *a, *b, *section; char *buf; size_t size; bool found
 
 static void compare_row(const sy_opt *row, size_t at, int index, void *arg)
 {
-    static const char *const free_keys[] = { "log_every", "checkpoint_every", "keep", "max_minutes", NULL };
+    static const char *const free_keys[] = { "log_every", "sample_every", "checkpoint_every", "keep", "max_minutes", NULL };
     (void)index;
     struct compare *x = arg;
     char va[1024], vb[1024];

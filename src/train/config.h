@@ -13,7 +13,7 @@ typedef struct sy_train_options {
     sy_optim optim;
     int      steps, batch_size, micro_batch_size, seed;
     double   epochs, z_loss, label_smoothing, max_minutes;
-    int      log_every, eval_every, eval_rows, checkpoint_every, keep;
+    int      log_every, eval_every, eval_rows, sample_every, checkpoint_every, keep;
 } sy_train_options;
 extern const sy_opt sy_train_opts[];
 

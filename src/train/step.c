@@ -5,10 +5,25 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/alloc.h"
+
 void sy_stepper_close(sy_stepper *s)
 {
     sy_tape_free(&s->tape);
     sy_arena_free(&s->rows);
+    sy_arena_free(&s->notes);
+}
+
+sy_status sy_stepper_learn(sy_stepper *s, sy_err *err)
+{
+    int vocab = s->model->spec.vocab_size;
+    if (!sy_model_learns(s->model)) return SY_OK;
+    int64_t *count = s->data ? sy_calloc((size_t)vocab, sizeof *count) : NULL;
+    if (s->data && !count) return sy_fail(err, SY_ENOMEM, "no memory to count the %d ids of the vocabulary", vocab);
+    sy_status st = s->data ? sy_data_count_ids(s->data, count, vocab, err) : SY_OK;
+    if (st == SY_OK) st = sy_model_learn(s->model, count, err);
+    sy_free(count);
+    return st;
 }
 
 static int64_t counted(const sy_batch *b)
@@ -18,36 +33,80 @@ static int64_t counted(const sy_batch *b)
     return n;
 }
 
-static void note_aux(sy_step_result *out, const sy_losses *l, double share)
+typedef struct notes {                  /* what is added up over the micro-batches of a step */
+    sy_arena *a;
+    int       room;                     /* of out->aux */
+    double   *nats;                     /* [domains] sums over counted tokens, and their number */
+    int64_t  *counted;
+} notes;
+
+static sy_status notes_open(notes *k, sy_stepper *s, sy_err *err)
+{
+    size_t n = s->data ? (size_t)sy_data_domains(s->data) : 0;
+    sy_arena_reset(&s->notes);
+    *k = (notes){ .a = &s->notes, .nats = sy_arena_array(&s->notes, n + 1, sizeof *k->nats), .counted = sy_arena_array(&s->notes, n + 1, sizeof *k->counted) };
+    return k->nats && k->counted ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for the losses of %zu domains", n);
+}
+
+static sy_status note_aux(notes *k, sy_step_result *out, const sy_losses *l, double share, sy_err *err)
 {
     for (int i = 0; i < l->n; i++) {
-        int k = 0;
-        while (k < out->n_aux && strcmp(out->aux[k].name, l->l[i].name)) k++;
-        if (k == (int)SY_COUNT(out->aux)) continue;
-        if (k == out->n_aux) {
-            snprintf(out->aux[k].name, sizeof out->aux[k].name, "%s", l->l[i].name);
-            out->aux[k].value = 0;
+        int at = 0;
+        while (at < out->n_aux && strcmp(out->aux[at].name, l->l[i].name)) at++;
+        if (at == out->n_aux) {
+            if (at == k->room) {
+                k->room = k->room ? 2 * k->room : 16;
+                sy_aux *more = sy_arena_array(k->a, (size_t)k->room, sizeof *more);
+                if (!more) return sy_fail(err, SY_ENOMEM, "no memory for %d auxiliary losses", k->room);
+                if (at) memcpy(more, out->aux, (size_t)at * sizeof *more);
+                out->aux = more;
+            }
+            if (!(out->aux[at].name = sy_arena_strdup(k->a, l->l[i].name))) return sy_fail(err, SY_ENOMEM, "no memory for the name of a loss");
+            out->aux[at].value = 0;
             out->n_aux++;
         }
-        out->aux[k].value += share * (double)l->l[i].value->x[0];
+        out->aux[at].value += share * (double)l->l[i].value->x[0];
+    }
+    return SY_OK;
+}
+
+static void note_domains(notes *k, const sy_batch *b, const sy_real *nll)
+{
+    for (int t = 0; t < b->T; t++) {
+        if (b->label[t] < 0) continue;
+        k->nats[b->domain[t]] += (double)nll[t];
+        k->counted[b->domain[t]]++;
     }
 }
 
+static sy_status notes_close(notes *k, const sy_stepper *s, sy_step_result *out, sy_err *err)
+{
+    int n = s->data ? sy_data_domains(s->data) : 0;
+    out->domain = sy_arena_array(k->a, (size_t)n + 1, sizeof *out->domain);
+    if (!out->domain) return sy_fail(err, SY_ENOMEM, "no memory for the losses of %d domains", n);
+    for (int d = 0; d < n; d++)
+        if (k->counted[d]) out->domain[out->n_domain++] = (sy_aux){ sy_data_domain(s->data, d)->name, k->nats[d] / (double)k->counted[d] };
+    return SY_OK;
+}
+
 /* Forward and backward of one micro-batch; adds its share of the loss to *out. */
-static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, sy_step_result *out, sy_err *err)
+static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, notes *k, sy_step_result *out, sy_err *err)
 {
     sy_tape *t = &s->tape;
     sy_losses losses = { 0 };
     sy_tape_reset(t);
     run->losses = &losses;
     sy_tensor *hidden = sy_model_hidden(s->model, t, b, run);
-    sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss };
+    bool by_domain = s->data && b->domain;
+    sy_real *nll = by_domain ? sy_tape_alloc(t, (size_t)b->T, sizeof *nll) : NULL;
+    sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss, .nll = nll };
     sy_tensor *loss = sy_model_loss(s->model, t, hidden, b->label, &x);
     SY_TRY(sy_tape_status(t, err));
     double share = (double)b->T / (double)out->tokens;
     out->loss += (double)loss->x[0];
     for (int i = 0; i < losses.n; i++) loss = sy_add(t, loss, sy_affine(t, losses.l[i].value, share, 0));
-    note_aux(out, &losses, share);
+    SY_TRY(note_aux(k, out, &losses, share, err));
+    if (by_domain) note_domains(k, b, nll);
     SY_TRY(sy_backward(t, loss, err));
     return SY_OK;
 }
@@ -83,7 +142,9 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     sy_engine *e = s->model->eng;
     sy_params *p = &s->model->params;
     double progress = s->steps ? (double)s->step / (double)s->steps : 0;
+    notes k;
     *out = (sy_step_result){ .lr = sy_lr_at(s->optim, s->step, s->steps) };
+    SY_TRY(notes_open(&k, s, err));
     for (int i = 0; i < n; i++) {
         out->counted += counted(&batch[i]);
         out->tokens += batch[i].T;
@@ -98,8 +159,9 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     }
     for (int i = 0; i < n; i++) {
         run.micro = i;
-        SY_TRY(sy_within(err, micro_batch(s, &batch[i], &run, out, err), "step %lld", (long long)s->step));
+        SY_TRY(sy_within(err, micro_batch(s, &batch[i], &run, &k, out, err), "step %lld", (long long)s->step));
     }
+    SY_TRY(notes_close(&k, s, out, err));
     s->madds += s->tape.madds;
     s->tape.madds = 0;
     out->grad_norm = sy_grad_norm(e, p);

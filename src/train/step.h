@@ -9,24 +9,24 @@
 #include "model/model.h"
 #include "train/optim.h"
 
-typedef struct sy_aux { char name[48]; double value; } sy_aux;     /* a named auxiliary loss, summed over layers */
+typedef struct sy_aux { const char *name; double value; } sy_aux;  /* a named number of a step */
 
 typedef struct sy_step_result {
     double  loss;                       /* nats per counted token */
     double  grad_norm, lr;
     int64_t tokens, counted;            /* tokens read, tokens with a label */
-    sy_aux  aux[16];
-    int     n_aux;
+    sy_aux *aux, *domain;               /* auxiliary losses, each summed over layers; nats per counted token by domain, those that the step read */
+    int     n_aux, n_domain;            /* ... borrowed until the stepper's next step or close */
     const sy_param *broken;             /* the step was skipped: this gradient was not finite (NULL with a loss that is not: see `skipped`) */
     bool    skipped;
 } sy_step_result;
 
-typedef struct sy_stepper {             /* everything a step needs; opened by sy_stepper_open */
+typedef struct sy_stepper {             /* everything a step needs; the caller fills it in and opens the tape */
     sy_model      *model;
     sy_data       *data;
     const sy_optim *optim;
     sy_tape        tape;
-    sy_arena       rows;                /* the step's batches */
+    sy_arena       rows, notes;         /* the step's batches; what its result points at */
     uint64_t       seed;
     int            batch_size, micro_batch_size;    /* rows; micro 0 = the whole batch */
     double         z_loss, label_smoothing;
@@ -35,6 +35,9 @@ typedef struct sy_stepper {             /* everything a step needs; opened by sy
 } sy_stepper;
 
 void      sy_stepper_close(sy_stepper *s);
+/* Once, before step 0 of fresh weights: routers that learn tables get the counts of the ids of s->data (none without data) and the embedding.
+ * Depends on data, weights and options only. What was loaded from a checkpoint, or goes on, has learned already. */
+sy_status sy_stepper_learn(sy_stepper *s, sy_err *err);
 /* Runs one step and moves step and row on. A step whose loss or gradients are not finite changes no weight: it is reported as skipped. */
 sy_status sy_stepper_run(sy_stepper *s, sy_step_result *out, sy_err *err);
 /* The same on n micro-batches that the caller made; the row of the data order stays. */

@@ -13,7 +13,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "train/sums.h"
+#include "model/sums.h"
 #include "train/tensorboard.h"
 
 enum { PATH = 1024, BAD_STEPS = 3 };
@@ -34,7 +34,8 @@ typedef struct run {
     char                metrics[PATH], events[PATH];
     sy_buf              line, event;
     bool                unfinished;                  /* resumed behind a step whose evaluation was stopped: */
-    sy_step_result      result;                      /* ... what that step gave */
+    sy_step_result      result;                      /* ... what that step gave, its lists in `kept` */
+    sy_arena            kept;
 } run;
 
 static void tell(run *r, sy_train_event e)
@@ -99,13 +100,25 @@ static void events_of(run *r, const sy_step_result *s, bool with_eval, double pe
     sy_tb_scalar(&r->event, step, "train/grad_norm", s->grad_norm);
     sy_tb_scalar(&r->event, step, "train/tokens_per_s", per_s);
     for (int i = 0; i < s->n_aux; i++) {
-        snprintf(tag, sizeof tag, "aux/%s", s->aux[i].name);
+        snprintf(tag, sizeof tag, "aux/%.100s", s->aux[i].name);
         sy_tb_scalar(&r->event, step, tag, s->aux[i].value);
+    }
+    for (int i = 0; i < s->n_domain; i++) {
+        snprintf(tag, sizeof tag, "train/loss/%.100s", s->domain[i].name);
+        sy_tb_scalar(&r->event, step, tag, s->domain[i].value);
     }
     for (int i = 0; with_eval && i < r->eval.lines; i++) {
         snprintf(tag, sizeof tag, "eval/%.100s", r->eval.line[i].name);
         sy_tb_scalar(&r->event, step, tag, sy_eval_per_byte(&r->eval.line[i]));
     }
+}
+
+static void named_json(sy_json *j, const char *key, const sy_aux *a, int n)
+{
+    sy_json_key(j, key);
+    sy_json_begin(j, '{');
+    for (int i = 0; i < n; i++) sy_json_key(j, a[i].name), sy_json_real(j, a[i].value);
+    sy_json_end(j, '}');
 }
 
 /* What a step gave, as members of an object that the caller opened. */
@@ -121,17 +134,29 @@ static void step_json(sy_json *j, const run *r, const sy_step_result *s, double 
         sy_json_key(j, "skipped"), sy_json_bool(j, true);
         sy_json_key(j, "broken"), sy_json_text(j, s->broken ? s->broken->name : "loss");
     }
-    sy_json_key(j, "aux");
-    sy_json_begin(j, '{');
-    for (int i = 0; i < s->n_aux; i++) sy_json_key(j, s->aux[i].name), sy_json_real(j, s->aux[i].value);
-    sy_json_end(j, '}');
+    named_json(j, "aux", s->aux, s->n_aux);
+    if (s->n_domain) named_json(j, "loss_by_domain", s->domain, s->n_domain);
+}
+
+static sy_status named_of(json_t *o, const char *path, sy_arena *a, sy_aux **list, int *n, sy_err *err)
+{
+    const char *name;
+    json_t *v;
+    *n = 0;
+    *list = sy_arena_array(a, json_object_size(o) + 1, sizeof **list);
+    if (!*list) return sy_fail(err, SY_ENOMEM, "no memory to read %s", path);
+    json_object_foreach(o, name, v) {
+        sy_aux *x = &(*list)[(*n)++];
+        *x = (sy_aux){ sy_arena_strdup(a, name), json_is_number(v) ? json_number_value(v) : NAN };
+        if (!x->name) return sy_fail(err, SY_ENOMEM, "no memory to read %s", path);
+    }
+    return SY_OK;
 }
 
 /* The way back; a null is a number that was not finite. */
-static sy_status step_of(json_t *o, const char *path, const run *r, sy_step_result *s, sy_err *err)
+static sy_status step_of(json_t *o, const char *path, run *r, sy_step_result *s, sy_err *err)
 {
-    const char *broken = NULL, *name;
-    json_t *v;
+    const char *broken = NULL;
     *s = (sy_step_result){ .loss = NAN, .lr = NAN, .grad_norm = NAN };
     SY_TRY(sy_json_get_real(o, path, "loss", false, -INFINITY, INFINITY, &s->loss, err));
     SY_TRY(sy_json_get_real(o, path, "lr", false, -INFINITY, INFINITY, &s->lr, err));
@@ -139,13 +164,8 @@ static sy_status step_of(json_t *o, const char *path, const run *r, sy_step_resu
     SY_TRY(sy_json_get_bool(o, path, "skipped", false, &s->skipped, err));
     SY_TRY(sy_json_get_text(o, path, "broken", false, &broken, err));
     if (broken) s->broken = sy_params_find(&r->model->params, broken);
-    json_object_foreach(json_object_get(o, "aux"), name, v) {
-        if (s->n_aux == (int)SY_COUNT(s->aux)) return sy_fail(err, SY_EFORMAT, "%s has more than %d auxiliary losses", path, s->n_aux);
-        sy_aux *a = &s->aux[s->n_aux++];
-        snprintf(a->name, sizeof a->name, "%s", name);
-        a->value = json_is_number(v) ? json_number_value(v) : NAN;
-    }
-    return SY_OK;
+    SY_TRY(named_of(json_object_get(o, "aux"), path, &r->kept, &s->aux, &s->n_aux, err));
+    return named_of(json_object_get(o, "loss_by_domain"), path, &r->kept, &s->domain, &s->n_domain, err);
 }
 
 /* One line of metrics, appended in one write to each file. */
@@ -234,7 +254,7 @@ static sy_status fill(run *r, const char *dir, const sy_step_result *unfinished,
     if (item[STATE_METRICS].value > 0) SY_TRY(sy_file_sync(r->metrics, err));      /* the state counts on their bytes */
     if (item[STATE_EVENTS].value > 0) SY_TRY(sy_file_sync(r->events, err));
     if (unfinished) SY_TRY(write_unfinished(r, dir, unfinished, err));
-    return sy__sums_write(dir, err);
+    return sy_sums_write(dir, NULL, err);
 }
 
 /* Writes a folder beside the checkpoints and gives it its name when it is whole: the last good one stands at any moment. */
@@ -261,8 +281,11 @@ static sy_status save(run *r, const sy_step_result *unfinished, sy_err *err)
 /* The finished model stands in OUT itself. */
 static sy_status finish(run *r, sy_err *err)
 {
+    static const char *const files[] = { "config.json", "generation_config.json", "ledger.json", "model.safetensors", "tokenizer.json", NULL };
+    SY_TRY(sy_sums_remove(r->job->out, err));
     SY_TRY(sy_model_save(r->model, r->job->out, sy_tokenizer_eot(r->job->tok), NULL, err));
-    return sy_tokenizer_save(r->job->tok, r->job->out, err);
+    SY_TRY(sy_tokenizer_save(r->job->tok, r->job->out, err));
+    return sy_sums_write(r->job->out, files, err);
 }
 
 static sy_status newest(const run *r, char *path, bool *found, sy_err *err)
@@ -298,7 +321,7 @@ static sy_status restore(run *r, const char *dir, bool found, sy_err *err)
     state_of(r, item);
     item[STATE_METRICS].value = item[STATE_EVENTS].value = 0;
     if (found) {
-        sy_status st = sy__sums_check(dir, (const char *const []){ "model.safetensors", "training_state.safetensors", NULL }, err);
+        sy_status st = sy_sums_check(dir, (const char *const []){ "model.safetensors", "training_state.safetensors", NULL }, err);
         SY_TRY(sy_within(err, st, "the checkpoint cannot be used (delete its folder to continue from the one before)"));
         SY_TRY(sy_model_read(r->model, dir, NULL, err));
         SY_TRY(sy_path(path, sizeof path, dir, "training_state.safetensors", err));
@@ -413,6 +436,7 @@ static sy_status open_model(run *r, bool later, sy_err *err)
         char dir[PATH];
         SY_TRY(sy_checkpoint_find(from, dir, sizeof dir, err));
         SY_TRY(sy_model_read(r->model, dir, NULL, err));
+        SY_TRY(sy_sums_check_small(dir, err));
     }
     return freeze(r, err);
 }
@@ -445,6 +469,7 @@ static sy_status open_run(run *r, sy_err *err)
     r->stepper = (sy_stepper){ .model = r->model, .data = r->job->data, .optim = &r->c->train.optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size,
                                .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .steps = steps_of(r) };
     sy_tape_init(&r->stepper.tape, r->job->eng, true);
+    if (!found && !*r->c->from) SY_TRY(sy_stepper_learn(&r->stepper, err));
     r->evaluated = -1;
     if (there) {
         SY_TRY(prune(r, 0, err));
@@ -542,6 +567,7 @@ sy_status sy_train(const sy_train_job *job, sy_err *err)
     if (st == SY_OK) st = loop(&r, err);
     sy_stepper_close(&r.stepper);
     sy_arena_free(&r.eval_arena);
+    sy_arena_free(&r.kept);
     sy_buf_free(&r.line);
     sy_buf_free(&r.event);
     sy_model_free(r.model);

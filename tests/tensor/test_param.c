@@ -64,8 +64,10 @@ static void starting_values(void **state)
     enum { N = 20001 };
     static const char *const order[2][3] = { { "a", "b", "c" }, { "c", "a", "b" } };
     sy_param *p[2][3];
-    for (int run = 0; run < 2; run++) {                                               /* the order of declaration does not matter */
-        sy_params all = { .arena = &arena };
+    sy_pool *pool;
+    sy_expect_ok(sy_pool_open(&pool, 3, err));
+    for (int run = 0; run < 2; run++) {                                               /* the order of declaration and threads do not matter */
+        sy_params all = { .arena = &arena, .pool = run ? pool : NULL };
         for (int i = 0; i < 3; i++) {
             sy_param *q = sy_params_add(&all, order[run][i], 0, 1, &(int){ N });
             assert_non_null(q);
@@ -74,6 +76,7 @@ static void starting_values(void **state)
             p[run][order[run][i][0] - 'a'] = q;
         }
     }
+    sy_pool_close(pool);
     for (int i = 0; i < 3; i++) {
         const sy_real *w = p[0][i]->w.data;
         sy_expect_same("values of one name", w, p[1][i]->w.data, N * sizeof *w);

@@ -244,7 +244,7 @@ static void test_files(void **state)
 
 static void differs_one(walk *w, const sy_opt *row, size_t at)
 {
-    static const char *const may[] = { "log_every", "checkpoint_every", "keep", "max_minutes" };
+    static const char *const may[] = { "log_every", "sample_every", "checkpoint_every", "keep", "max_minutes" };
     sy_config c = *w->c;
     char value[256], what[640], key[200];
     bool free_key = false;

@@ -32,6 +32,15 @@ static double apart(const sy_real *a, const sy_real *b, size_t n)
     return sqrt(d / s);
 }
 
+static sy_arena kept;                   /* lists of results that outlive their stepper */
+
+static sy_aux *keep(const sy_aux *a, int n)
+{
+    sy_aux *copy = sy_arena_array(&kept, (size_t)n + 1, sizeof *copy);
+    for (int i = 0; i < n; i++) copy[i] = (sy_aux){ sy_arena_strdup(&kept, a[i].name), a[i].value };
+    return copy;
+}
+
 /* One step from fresh weights with this split; gradients come back. */
 static sy_real *one_step(const char *settings, int micro, sy_step_result *out, size_t *n)
 {
@@ -43,6 +52,8 @@ static sy_real *one_step(const char *settings, int micro, sy_step_result *out, s
     bed_stepper(&b, m, &s);
     sy_expect_ok(sy_stepper_run(&s, out, err));
     sy_real *g = all_grads(m, n);
+    out->aux = keep(out->aux, out->n_aux);
+    out->domain = keep(out->domain, out->n_domain);
     sy_stepper_close(&s);
     sy_model_free(m);
     bed_close(&b);
@@ -76,6 +87,7 @@ static void test_micro(void **state)
             assert_int_equal(part.n_aux, whole.n_aux);
             sy_expect_near("loss", part.loss, whole.loss, 0, tol);
             if (cases[i].aux_too) {
+                for (int d = 0; d < whole.n_domain; d++) sy_expect_near(whole.domain[d].name, part.domain[d].value, whole.domain[d].value, 0, tol);
                 for (int a = 0; a < whole.n_aux; a++) sy_expect_near(whole.aux[a].name, part.aux[a].value, whole.aux[a].value, 0, tol);
                 sy_expect_near("distance of the gradients", apart(got, want, n), 0, tol, 0);
             }
@@ -135,7 +147,8 @@ static void test_formula(void **state)
     sy_batch batch;
     sy_arena a = { 0 };
     sy_tape t;
-    double want = 0, smooth = 0.2, z = 0.05;
+    double want = 0, smooth = 0.2, z = 0.05, nats[2] = { 0 };
+    int64_t of_domain[2] = { 0 };
     sy_test_case("formula");
     bed_open(&b, 2, "z_loss=0.05 label_smoothing=0.2 layers=dense initializer_range=0.3");
     sy_model *m = bed_model(&b);
@@ -149,6 +162,8 @@ static void test_formula(void **state)
         if (batch.label[i] < 0) continue;
         for (int v = 0; v < V; v++) sum += exp((double)x[v]), mean += (double)x[v] / V;
         double lse = log(sum);
+        nats[batch.domain[i]] += lse - (double)x[batch.label[i]];
+        of_domain[batch.domain[i]]++;
         want += lse - (1 - smooth) * (double)x[batch.label[i]] - smooth * mean + z * lse * lse;
         counted++;
     }
@@ -156,6 +171,14 @@ static void test_formula(void **state)
     sy_expect_ok(sy_stepper_batches(&s, &batch, 1, &got, err));
     assert_int_equal(got.counted, counted);
     sy_expect_near("loss", got.loss, want / counted, 0, tol);
+    int listed = 0;
+    for (int d = 0; d < 2; d++) {
+        if (!of_domain[d]) continue;
+        assert_string_equal(got.domain[listed].name, sy_data_domain(b.data, d)->name);
+        sy_expect_near(got.domain[listed].name, got.domain[listed].value, nats[d] / (double)of_domain[d], 0, tol);
+        listed++;
+    }
+    assert_true(listed > 0 && got.n_domain == listed);
     sy_tape_free(&t);
     sy_arena_free(&a);
     sy_stepper_close(&s);
@@ -180,6 +203,47 @@ static void test_once(void **state)
     sy_expect_near("gradients", apart(b, a, n), 0, tol, 0);
     assert_true(apart(c, a, n) > 1e-4);
     free(a), free(b), free(c);
+}
+
+/* A router with forty losses of its own: every one is reported, whatever their number. */
+enum { CHATTER = 40 };
+static sy_status chatty_select(void *s, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *out, sy_err *err)
+{
+    static char name[CHATTER][16];
+    (void)s;
+    sy_tensor *p = sy_softmax(t, z);
+    SY_TRY(sy_slots_topk(t, in, p, 1, out, err));
+    out->probs = p;
+    out->weight = sy_slots_pick(t, p, out);
+    for (int i = 0; out->aux && i < CHATTER; i++) {
+        snprintf(name[i], sizeof name[i], "chatter-%d", i);
+        sy_losses_add(t, out->aux, name[i], in->site->layer, sy_affine(t, sy_mean(t, out->weight), 0, 0.001 * (i + 1)));
+    }
+    return sy_tape_status(t, err);
+}
+static const sy_method chatty = { .kind = SY_ROUTER, .name = "chatty", .title = "many losses", .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .select = chatty_select } };
+
+static void test_many_losses(void **state)
+{
+    (void)state;
+    bed b;
+    sy_stepper s;
+    sy_step_result r;
+    bed_open(&b, 1, "router=chatty balance='' micro_batch_size=2");
+    sy_expect_ok(sy_engine_register(&b.eng, &chatty, err));
+    sy_model *m = bed_model(&b);
+    bed_stepper(&b, m, &s);
+    sy_expect_ok(sy_stepper_run(&s, &r, err));
+    assert_int_equal(r.n_aux, CHATTER);
+    for (int i = 0; i < CHATTER; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "chatter-%d", i);
+        assert_string_equal(r.aux[i].name, name);
+        sy_expect_near(name, r.aux[i].value, 0.001 * (i + 1), 0, tol);
+    }
+    sy_stepper_close(&s);
+    sy_model_free(m);
+    bed_close(&b);
 }
 
 static sy_real *weights(const sy_model *m, size_t *n)
@@ -287,7 +351,9 @@ static void test_heap(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_micro), cmocka_unit_test(test_scale), cmocka_unit_test(test_formula), cmocka_unit_test(test_once),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_micro), cmocka_unit_test(test_scale), cmocka_unit_test(test_formula), cmocka_unit_test(test_once), cmocka_unit_test(test_many_losses),
                                         cmocka_unit_test(test_skip), cmocka_unit_test(test_heap) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    sy_arena_free(&kept);
+    return failed;
 }
