@@ -158,7 +158,7 @@ static size_t column_count(const sy_record *r, sy_column_kind kind)
     return n;
 }
 
-static const size_t column_limit[SY_COLS] = { 1, 1, 1, 1, 1, MAX_AUX, MAX_DOMAIN, MAX_DOMAIN, MAX_LAYER, MAX_LAYER, MAX_LAYER };
+static const size_t column_limit[SY_COLS] = { 1, 1, 1, 1, 1, MAX_AUX, MAX_DOMAIN, MAX_DOMAIN, MAX_DOMAIN, MAX_LAYER, MAX_LAYER, MAX_LAYER };
 
 /* Where a run goes back (it was resumed from an earlier checkpoint, by hand or by accident), the later lines win. */
 static void cut_back(sy_record *r, int64_t step, size_t *replaced)
@@ -218,6 +218,7 @@ static sy_status take_metrics(reading *rd, json_t *line, sy_err *err)
     size_t i;
     for (i = 0; i < SY_COUNT(plain); i++) SY_TRY(put(rd, plain[i].kind, NULL, -1, json_object_get(line, plain[i].key), err));
     json_object_foreach(json_object_get(line, "aux"), name, value) SY_TRY(put(rd, SY_COL_AUX, name, -1, value, err));
+    json_object_foreach(json_object_get(line, "loss_by_domain"), name, value) SY_TRY(put(rd, SY_COL_TRAIN, name, -1, value, err));
     json_object_foreach(json_object_get(line, "eval"), name, value) {
         SY_TRY(put(rd, SY_COL_BYTE, name, -1, json_object_get(value, "nats_per_byte"), err));
         SY_TRY(put(rd, SY_COL_TOKEN, name, -1, json_object_get(value, "nats_per_token"), err));

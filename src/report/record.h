@@ -11,18 +11,18 @@
 
 #include "core/status.h"
 
-/* Every scalar of metrics.jsonl is a column of (step, value). AUX is named by its loss, BYTE and TOKEN (held-out loss in nats
- * per byte and per token) by their domain, the last three belong to a layer. A value that was not a finite number is NaN. */
+/* Every scalar of metrics.jsonl is a column of (step, value). AUX is named by its loss, TRAIN (training loss in nats per token), BYTE and TOKEN (held-out
+ * loss in nats per byte and per token) by their domain, the last three belong to a layer. A value that was not a finite number is NaN. */
 typedef enum {
     SY_COL_TOKENS, SY_COL_LOSS, SY_COL_LR, SY_COL_GRAD, SY_COL_SPEED,
-    SY_COL_AUX, SY_COL_BYTE, SY_COL_TOKEN,
+    SY_COL_AUX, SY_COL_TRAIN, SY_COL_BYTE, SY_COL_TOKEN,
     SY_COL_MAXVIO, SY_COL_ENTROPY, SY_COL_DROPPED,
     SY_COLS
 } sy_column_kind;
 
 typedef struct sy_column {
     sy_column_kind kind;
-    char    *name;                      /* of AUX, BYTE and TOKEN; else NULL */
+    char    *name;                      /* of AUX, TRAIN, BYTE and TOKEN; else NULL */
     int      layer;                     /* of MAXVIO, ENTROPY and DROPPED; else -1 */
     size_t   n, room;
     int64_t *step;                      /* [n] ascending */

@@ -128,9 +128,9 @@ const robustRange = (list, clip) => {
   if (!all.length) return null;
   for (const v of all) { if (v < lo) lo = v; if (v > hi) hi = v; }
   let cut = false;
-  if (clip) {                             /* the first steps of a run would flatten all that follows */
+  if (clip) {                             /* the first steps of a run would flatten all that follows; a curve of few points is shown whole */
     const late = [];
-    for (const s of list) for (let i = Math.ceil(s.y.length * .06); i < s.y.length; i++) if (isNum(s.y[i])) late.push(s.y[i]);
+    for (const s of list) for (let i = Math.floor(s.y.length * .06); i < s.y.length; i++) if (isNum(s.y[i])) late.push(s.y[i]);
     const top = late.length ? late.reduce((a, b) => Math.max(a, b), -Infinity) : hi, frame = top + .06 * (top - lo);
     if (top > lo && hi > frame + .25 * (frame - lo)) { hi = frame; cut = true; }
   }
@@ -196,6 +196,7 @@ const chart = (host, spec) => {
         pen = true;
       }
       if (!d.includes('L')) d += 'h.01';
+      if (c.dots && c.y.length <= 12) for (let i = 0; i < c.x.length; i++) if (isNum(c.y[i]) && isNum(c.x[i]) && !(log && c.x[i] <= 0)) lines.append(svg('circle', { cx: X(c.x[i]).toFixed(1), cy: Y(c.y[i]).toFixed(1), r: 2.6, style: { fill: c.color } }));
       lines.append(svg('path', { class: 'line', d, style: { stroke: c.color, 'stroke-width': c.faint ? 1 : c.thin ? 1.5 : 2.1, 'stroke-opacity': c.faint ? .32 : 1 } }));
     }
     picture.append(lines);
@@ -338,7 +339,7 @@ const tokensAt = run => {
 /* Names and options may hold marks that turn text round; token texts keep theirs and show them as signs (seen). */
 const tidy = v => typeof v === 'string' ? readable(v) : Array.isArray(v) ? v.map(tidy) : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, x]) => [readable(k), tidy(x)])) : v;
 for (const r of runs) {
-  for (const k of ['name', 'heldout', 'aux', 'config']) r[k] = tidy(r[k]);
+  for (const k of ['name', 'heldout', 'train', 'aux', 'config']) r[k] = tidy(r[k]);
   if (r.final) r.final.domains = tidy(r.final.domains);
 }
 runs.forEach((r, i) => { r.i = i; r.color = color(i); r.toTokens = tokensAt(r); });
@@ -353,6 +354,7 @@ const smooth = s => {
 };
 const redrawCurves = () => redraws.forEach(f => f());
 const domainsOf = list => [...new Set(list.flatMap(r => Object.keys(r.heldout[state.unit])))].filter(d => d !== 'all');
+const trainedOn = list => [...new Set(list.flatMap(r => Object.keys(r.train)))];
 
 /* --- loss --- */
 const lossSection = () => {
@@ -392,18 +394,28 @@ const lossSection = () => {
     const train = runs.some(r => r.curves.loss && trainFits(r));
     note.textContent = (many ? 'Held-out loss over all text' : 'Held-out loss by domain') + (train ? (many ? '; the faint lines are the training loss.' : ', and the training loss.') : '. The training loss is counted per token and shows there.');
     rest.replaceChildren();
-    if (!many) return;
-    const domains = domainsOf(runs);
-    if (!domains.length) return;
-    const grid = el('div', { class: 'few' });
-    rest.append(el('h3', {}, 'By domain'), el('ul', { class: 'key' }, runs.map(r => el('li', {}, el('span', { class: 'dot', style: { background: r.color } }), r.name))), grid);
+    small.length = 0;
+    const trained = runs.filter(trainFits), inTraining = trainedOn(trained), domains = [...new Set([...domainsOf(runs), ...inTraining])];
+    if (!domains.length || (!many && !inTraining.length)) return;
+    const grid = el('div', { class: 'few' }), dot = (color, text) => el('li', {}, el('span', { class: 'dot', style: { background: color } }), text);
+    put(rest, {}, [el('h3', {}, 'By domain'), inTraining.length ? el('p', {}, 'Held-out loss' + (many ? '; the faint lines are the training loss, smoothed.' : ', and the training loss of each logged step, smoothed.')) : null,
+      el('ul', { class: 'key' }, many ? runs.map(r => dot(r.color, r.name)) : [dot('var(--more)', 'held out'), dot('var(--c7)', 'training')]), grid]);
     for (const d of domains) {
       const box = el('div', {});
       grid.append(el('div', {}, el('h4', {}, d), box));
-      small.push(chart(box, () => ({
-        title: 'Held-out loss on ' + d, height: 178, clip: !state.log, log: state.log, x: xAxis(), y: { text: unitText(), read: v => fixed(v, 3) },
-        series: runs.filter(r => r.heldout[state.unit][d]).map(r => { const s = r.heldout[state.unit][d]; return { name: r.name, label: fixed(last(s), 3), color: r.color, x: along(r, s), y: s.y }; })
-      })));
+      small.push(chart(box, () => {
+        const series = [];
+        for (const r of trained) {
+          if (!r.train[d]) continue;
+          const s = smooth(r.train[d]);
+          series.push({ name: many ? r.name + ', training' : 'training', color: many ? r.color : 'var(--c7)', thin: true, faint: many, x: along(r, s), y: s.y });
+        }
+        for (const r of runs) {
+          const s = r.heldout[state.unit][d];
+          if (s) series.push({ name: many ? r.name : 'held out', label: fixed(last(s), 3), color: many ? r.color : 'var(--more)', dots: true, x: along(r, s), y: s.y });
+        }
+        return { title: 'Loss on ' + d, height: 178, clip: !state.log, log: state.log, x: xAxis(), y: { text: unitText(), read: v => fixed(v, 3) }, series };
+      }));
     }
   };
   const small = [];

@@ -33,6 +33,7 @@ static inline const char *run_make(const char *run, bool sparse)
     sy_buf b = { 0 };
     for (int s = 1; s <= 100; s++) {
         sy_buf_printf(&b, "{\"step\":%d,\"tokens\":%d,\"loss\":%.17g,\"lr\":0.001,\"grad_norm\":0.5,\"tokens_per_s\":1000,\"aux\":{%s}", s, s * 512, 2.5 + 1.0 / s, sparse ? "\"switch\":0.01" : "");
+        sy_buf_printf(&b, ",\"loss_by_domain\":{\"c\":%.17g}", 2 + 1.0 / s);
         if (s % 50 == 0) {
             double all = 0;
             sy_buf_text(&b, ",\"eval\":{");

@@ -18,6 +18,10 @@ static void test_numbers_as_written(void **state)
         assert_int_equal(loss->step[i], (int)i + 1);
         assert_true(loss->value[i] == 2.5 + 1.0 / (double)(i + 1));
     }
+    const sy_column *train = sy_record_column(&r, SY_COL_TRAIN, "c", -1);
+    assert_int_equal(train->n, 100);
+    assert_true(train->step[6] == 7 && train->value[6] == 2 + 1.0 / 7);
+    assert_null(sy_record_column(&r, SY_COL_TRAIN, "shell", -1));
     for (int d = 0; d < 3; d++) {
         assert_true(sy_record_heldout(&r, SY_COL_BYTE, run_domain[d]) == run_loss(100, d, true));
         assert_true(sy_record_heldout(&r, SY_COL_TOKEN, run_domain[d]) == 3 * run_loss(100, d, true));

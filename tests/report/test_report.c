@@ -244,6 +244,41 @@ static void test_limits_and_memory(void **state)
     sy_buf_free(&b);
 }
 
+/* Samples of many steps: the last step's all, and whole steps before it at equal distances, 32 in all. */
+static void test_samples_of_many_steps(void **state)
+{
+    static const struct { int steps, each, total, groups; } cases[] = { { 1, 3, 3, 1 }, { 20, 3, 30, 10 }, { 4, 5, 20, 4 }, { 3, 40, 32, 1 }, { 100, 1, 32, 32 }, { 5, 20, 20, 1 } };
+    (void)state;
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_record r = { 0 };
+        sy_buf b = { 0 }, json = { 0 };
+        json_t *root;
+        sy_test_case("%d steps of %d samples", cases[i].steps, cases[i].each);
+        RUN_TEXT("many-samples", "metrics.jsonl", "{\"step\":1,\"loss\":1}\n");
+        for (int s = 1; s <= cases[i].steps; s++)
+            for (int k = 0; k < cases[i].each; k++) sy_buf_printf(&b, "{\"step\":%d,\"prompt\":\"p%d\",\"text\":\"t\"}\n", 10 * s, k);
+        sy_expect_ok(sy_record_read(&r, run_file("many-samples", "samples.jsonl", b.data, b.n), err));
+        sy_expect_ok(sy_report_json(&r, 1, &json, err));
+        sy_expect_ok(sy_json_parse(&root, json.data, json.n, "json", err));
+        json_t *list = json_object_get(json_array_get(json_object_get(root, "runs"), 0), "samples");
+        int n = (int)json_array_size(list), groups = 0, step = 0, of_step = 0;
+        for (int k = 0; k < n; k++) {
+            int at = (int)json_integer_value(json_object_get(json_array_get(list, (size_t)k), "step"));
+            assert_true(at >= step);
+            if (at != step && groups++) assert_int_equal(of_step, cases[i].each);
+            of_step = at == step ? of_step + 1 : 1;
+            step = at;
+        }
+        assert_int_equal(n, cases[i].total);
+        assert_int_equal(groups, cases[i].groups);
+        assert_int_equal(step, 10 * cases[i].steps);
+        json_decref(root);
+        sy_buf_free(&b);
+        sy_buf_free(&json);
+        sy_record_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_hostile_text_stays_text),
         cmocka_unit_test(test_hostile_routing),
         cmocka_unit_test(test_a_long_run_stays_small),
+        cmocka_unit_test(test_samples_of_many_steps),
         cmocka_unit_test(test_limits_and_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
