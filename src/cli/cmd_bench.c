@@ -22,6 +22,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, repeat, "repeat", 'r', SY_FLAG_INT, "N", "measurements after two that warm up; default 5"),
     SY_FLAG(args, batch, "batch", 'b', SY_FLAG_INT, "N", "train: rows of a step; default 8"),
     SY_FLAG(args, length, "length", 'l', SY_FLAG_INT, "N", "tokens of a row or prompt; default 512"),
+    SY_FLAG(args, seconds, "seconds", 0, SY_FLAG_REAL, "S", "of each probe of a peak; default 0.3"),
     SY_FLAG(args, csv, "csv", 0, SY_FLAG_ON, NULL, "one row of comma-separated values, with a header"),
     { 0 }
 };
@@ -34,28 +35,36 @@ typedef struct row { const char *name; double tokens, seconds, best, flops; /* o
 
 /* --- peaks ------------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct probe { const sy_kernels *k; char *buffer; size_t bytes; double fma[256], read[256]; } probe;
+typedef struct probe { const sy_kernels *k; char *buffer; size_t bytes; double seconds, fma[256], read[256]; } probe;
 
-static void run_fma(void *arg, int task, int worker) { (void)worker; probe *p = arg; p->fma[task] = sy_peak_fma(p->k, 0.3); }
+static void run_fma(void *arg, int task, int worker) { (void)worker; probe *p = arg; p->fma[task] = sy_peak_fma(p->k, p->seconds); }
 static void run_read(void *arg, int task, int worker)
 {
     (void)worker;
     probe *p = arg;
-    p->read[task] = sy_peak_read(p->k, p->buffer + (size_t)task * p->bytes, p->bytes, 0.3);
+    p->read[task] = sy_peak_read(p->k, p->buffer + (size_t)task * p->bytes, p->bytes, p->seconds);
 }
 
-static sy_status peaks(sy_cli *cli, double *flops, double *bytes, sy_err *err)
+/* The buffers are taken once: on a virtual machine clearing them costs more than probing. */
+static sy_status probe_open(sy_cli *cli, probe *p, double seconds, sy_err *err)
+{
+    size_t n = (size_t)cli->eng.threads;
+    *p = (probe){ .k = cli->eng.k, .bytes = (size_t)256 << 20, .seconds = seconds };
+    if (!(p->buffer = sy_aligned(4096, p->bytes * n))) return sy_fail(err, SY_ENOMEM, "no memory to measure the memory (%zu bytes)", p->bytes * n);
+    memset(p->buffer, 1, p->bytes * n);
+    return SY_OK;
+}
+
+/* A neighbour may come or go: the largest of all probes is the machine's. */
+static void peaks(sy_cli *cli, probe *p, double *flops, double *bytes)
 {
     int n = cli->eng.threads;
-    probe p = { .k = cli->eng.k, .bytes = (size_t)256 << 20 };
-    if (!(p.buffer = sy_aligned(4096, p.bytes * (size_t)n))) return sy_fail(err, SY_ENOMEM, "no memory to measure the memory (%zu bytes)", p.bytes * (size_t)n);
-    memset(p.buffer, 1, p.bytes * (size_t)n);
-    *flops = *bytes = 0;
-    sy_pool_run(cli->eng.pool, n, run_fma, &p);
-    sy_pool_run(cli->eng.pool, n, run_read, &p);
-    for (int i = 0; i < n; i++) *flops += 2 * p.fma[i], *bytes += p.read[i];
-    sy_free(p.buffer);
-    return SY_OK;
+    double f = 0, b = 0;
+    sy_pool_run(cli->eng.pool, n, run_fma, p);
+    sy_pool_run(cli->eng.pool, n, run_read, p);
+    for (int i = 0; i < n; i++) f += 2 * p->fma[i], b += p->read[i];
+    if (f > *flops) *flops = f;
+    if (b > *bytes) *bytes = b;
 }
 
 /* --- rows --------------------------------------------------------------------------------------------------------------------------- */
@@ -70,7 +79,8 @@ static sy_status model_of(sy_cli *cli, const args *a, sy_spec *s, sy_err *err)
         snprintf(key, sizeof key, "%.*s", (int)(eq - kv), kv);
         SY_TRY(sy_opt_set(sy_spec_opts, s, key, eq + 1, &cli->arena, NULL, err));
     }
-    return SY_OK;
+    sy_spec whole = *s;
+    return sy_cli_own_sizes(sy_spec_check(&whole, err), err);
 }
 
 static double flops_of(const sy_model *m, double context, bool train)
@@ -102,11 +112,15 @@ static sy_status batch_of(sy_arena *a, int rows, int length, int vocab, sy_batch
 
 static int by_value(const void *a, const void *b) { double x = *(const double *)a, y = *(const double *)b; return (x > y) - (x < y); }
 
-static void median(double *t, int n, row *r)
+/* The median of n measurements; fewer than that were made when the user stopped or a step failed. */
+static sy_status median(double *t, int n, int made, sy_status st, row *r, sy_err *err)
 {
+    if (st != SY_OK) return st;
+    if (made < n) return sy_fail(err, SY_ESTOP, "stopped behind %d of %d measurements", made < 0 ? 0 : made, n);
     qsort(t, (size_t)n, sizeof *t, by_value);
     r->seconds = n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2;
     r->best = t[0];
+    return SY_OK;
 }
 
 enum { MOST = 101, WARM_UP = 2 };      /* the first step finds the high-water mark, the second touches the one block that holds it */
@@ -125,16 +139,17 @@ static sy_status bench_train(sy_cli *cli, const args *a, row *r, sy_err *err)
     sy_opt_defaults(sy_optim_opts, &o);
     sy_stepper step = { .model = m, .optim = &o, .seed = 1, .batch_size = rows, .steps = n + WARM_UP };
     sy_step_result res;
-    sy_status st = SY_OK;
     sy_tape_init(&step.tape, &cli->eng, true);
-    for (int i = -WARM_UP; i < n && st == SY_OK && !*cli->stop; i++) {
+    sy_status st = sy_stepper_learn(&step, err);
+    int i = -WARM_UP;
+    for (; i < n && st == SY_OK && !*cli->stop; i++) {
         double began = sy_now();
         st = sy_stepper_batches(&step, &b, 1, &res, err);
         if (i >= 0) t[i] = sy_now() - began;
         sy_log_info(&cli->log, "step %d: %.3f s", i + WARM_UP, sy_now() - began);
     }
     *r = (row){ .name = "train", .tokens = b.T, .flops = flops_of(m, length, true) };
-    median(t, n, r);
+    st = median(t, n, i, st, r, err);
     sy_stepper_close(&step);
     sy_model_free(m);
     return st;
@@ -152,17 +167,19 @@ static sy_status bench_serve(sy_cli *cli, const args *a, bool decode, row *r, sy
     SY_TRY(model_of(cli, a, &s, err));
     SY_TRY(batch_of(&cli->arena, 1, length, s.vocab_size, &b, err));
     SY_TRY(sy_model_new(&m, &cli->eng, &s, 0, 1, err));
-    sy_status st = sy_generator_open(&g, m, NULL, s.max_position_embeddings, err);
+    sy_status st = sy_model_learn(m, NULL, err);
+    if (st == SY_OK) st = sy_generator_open(&g, m, NULL, s.max_position_embeddings, err);
     if (st != SY_OK) { sy_model_free(m); return st; }
     if (decode) st = sy_generator_feed(&g, b.id, length, NULL, err);
-    for (int i = -WARM_UP; i < n && st == SY_OK && !*cli->stop; i++) {
+    int i = -WARM_UP;
+    for (; i < n && st == SY_OK && !*cli->stop; i++) {
         if (!decode) sy_generator_rewind(&g, 0);
         double began = sy_now();
         st = sy_generator_feed(&g, decode ? &b.id[(i + WARM_UP) % length] : b.id, decode ? 1 : length, NULL, err);
         if (i >= 0) t[i] = sy_now() - began;
     }
     *r = (row){ .name = decode ? "decode" : "prefill", .tokens = decode ? 1 : length, .flops = flops_of(m, decode ? length : length / 2.0, false) };
-    median(t, n, r);
+    st = median(t, n, i, st, r, err);
     sy_generator_close(&g);
     sy_model_free(m);
     return st;
@@ -208,21 +225,35 @@ static sy_status print(sy_cli *cli, const args *a, const row *r, double flops, d
     return SY_OK;
 }
 
+static sy_status bench_prefill(sy_cli *cli, const args *a, row *r, sy_err *err) { return bench_serve(cli, a, false, r, err); }
+static sy_status bench_decode(sy_cli *cli, const args *a, row *r, sy_err *err) { return bench_serve(cli, a, true, r, err); }
+static sy_status bench_peak(sy_cli *cli, const args *a, row *r, sy_err *err) { (void)cli, (void)a, (void)err; *r = (row){ .name = "peak" }; return SY_OK; }
+
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)
 {
-    (void)n;
+    static const struct { const char *name; sy_status (*run)(sy_cli *, const args *, row *, sy_err *); } benches[] = {
+        { "peak", bench_peak }, { "train", bench_train }, { "prefill", bench_prefill }, { "decode", bench_decode } };
     const args *arg = a;
-    row r = { .name = "peak" };
-    double before[2], after[2];
+    row r = { 0 };
+    sy_spec s;
+    probe p = { 0 };
+    double flops = 0, bytes = 0, seconds = arg->seconds ? arg->seconds : 0.3;
+    size_t which = 0;
+    (void)n;
+    while (which < SY_COUNT(benches) && strcmp(words[0], benches[which].name)) which++;
+    if (which == SY_COUNT(benches)) return sy_fail(err, SY_EARG, "no bench is called '%.40s'; there are peak, train, prefill, decode", words[0]);
+    if (!(seconds >= 1e-3 && seconds <= 60)) return sy_fail(err, SY_EARG, "--seconds %g is outside 0.001 .. 60", seconds);
     if (arg->repeat >= MOST) return sy_fail(err, SY_EARG, "--repeat %d; at most %d", arg->repeat, MOST - 1);
+    int rows = arg->batch ? arg->batch : 8, length = arg->length ? arg->length : 512;
+    if (rows > INT32_MAX / length) return sy_fail(err, SY_EARG, "a batch of %d rows of %d tokens is too large", rows, length);
+    SY_TRY(model_of(cli, arg, &s, err));
     SY_TRY(sy_cli_engine(cli, err));
-    SY_TRY(peaks(cli, &before[0], &before[1], err));
-    if (!strcmp(words[0], "train")) SY_TRY(bench_train(cli, arg, &r, err));
-    else if (!strcmp(words[0], "prefill")) SY_TRY(bench_serve(cli, arg, false, &r, err));
-    else if (!strcmp(words[0], "decode")) SY_TRY(bench_serve(cli, arg, true, &r, err));
-    else if (strcmp(words[0], "peak")) return sy_fail(err, SY_EARG, "no bench is called '%.40s'; there are peak, train, prefill, decode", words[0]);
-    SY_TRY(peaks(cli, &after[0], &after[1], err));   /* a neighbour may come or go: the larger of both is the machine's */
-    return print(cli, arg, &r, before[0] > after[0] ? before[0] : after[0], before[1] > after[1] ? before[1] : after[1], err);
+    SY_TRY(probe_open(cli, &p, seconds, err));
+    peaks(cli, &p, &flops, &bytes);
+    sy_status st = benches[which].run(cli, arg, &r, err);
+    if (st == SY_OK) peaks(cli, &p, &flops, &bytes);
+    sy_free(p.buffer);
+    return st == SY_OK ? print(cli, arg, &r, flops, bytes, err) : st;
 }
 
 const sy_command sy_cmd_bench = {

@@ -50,7 +50,15 @@ typedef struct gathering {
     const char *root;
     sy_arena   *keep, scratch;          /* keep: what is found; scratch: names of the folders on the way */
     bag         bag[DOMAINS];
+    const sy_gather_options *o;
+    size_t      judged, all;            /* files read so far, and found */
 } gathering;
+
+static sy_status tell(const gathering *g, const char *what, sy_err *err)
+{
+    if (!g->o->progress) return SY_OK;
+    return g->o->progress(g->o->arg, what, g->all ? (double)g->judged / (double)g->all : 0, err);
+}
 
 static sy_status no_memory(sy_err *err) { return sy_fail(err, SY_ENOMEM, "no memory for the list of the system's files"); }
 
@@ -165,11 +173,12 @@ static bool seen_add(seen *s, const char *text, size_t n)
     return true;
 }
 
-static sy_status write_domain(gathering *g, int domain, const char *out, const sy_gather_options *o, sy_buf *text, sy_buf *lines, seen *s,
+static sy_status write_domain(gathering *g, int domain, const char *out, sy_buf *text, sy_buf *lines, seen *s,
                               sy_gathered *r, sy_err *err)
 {
     bag *b = &g->bag[domain];
     char dir[1024], path[1024];
+    size_t before = g->judged;
     *r = (sy_gathered){ .domain = domain_name[domain], .what = domain_what[domain], .found = b->n };
     if (b->n) qsort(b->f, (size_t)b->n, sizeof *b->f, by_key);
     sy_buf_clear(lines);
@@ -177,6 +186,8 @@ static sy_status write_domain(gathering *g, int domain, const char *out, const s
         char full[4096];
         sy_err why;
         sy_json j;
+        SY_TRY(tell(g, r->domain, err));
+        g->judged++;
         sy_buf_clear(text);
         snprintf(full, sizeof full, "%s/%s", g->root, b->f[i].path);
         sy_status status = sy_file_read(full, FILE_MOST, text, &why);
@@ -185,7 +196,7 @@ static sy_status write_domain(gathering *g, int domain, const char *out, const s
             r->unfit++;
             continue;
         }
-        if (r->bytes + (int64_t)text->n > o->max_bytes) break;
+        if (r->bytes + (int64_t)text->n > g->o->max_bytes) break;
         if (!seen_add(s, text->data, text->n)) {
             r->copies++;
             continue;
@@ -200,9 +211,10 @@ static sy_status write_domain(gathering *g, int domain, const char *out, const s
         r->bytes += (int64_t)text->n;
     }
     if (lines->failed) return no_memory(err);
+    g->judged = before + (size_t)b->n;               /* those behind the limit need no look */
     SY_TRY(sy_path(dir, sizeof dir, out, r->domain, err));
     SY_TRY(sy_path(path, sizeof path, dir, "documents.jsonl", err));
-    r->kept = r->bytes >= o->min_bytes && r->files > 0;
+    r->kept = r->bytes >= g->o->min_bytes && r->files > 0;
     if (!r->kept) return sy_remove_tree(dir, err);   /* what an earlier gathering left would pass for this one's */
     SY_TRY(sy_mkdirs(dir, err));
     return sy_file_write(path, lines->data, lines->n, err);
@@ -223,18 +235,20 @@ static sy_status check_out(const char *out, sy_arena *a, sy_err *err)
     return SY_OK;
 }
 
-static sy_status gather(gathering *g, const char *out, const sy_gather_options *o, sy_gathered *r, sy_err *err)
+static sy_status gather(gathering *g, const char *out, sy_gathered *r, sy_err *err)
 {
     sy_buf text = { 0 }, lines = { 0 };
     seen s = { .mask = 1023 };
     sy_status status = SY_OK;
-    size_t all = 0;
     SY_TRY(check_out(out, g->keep, err));
-    for (size_t i = 0; i < SY_COUNT(places); i++) SY_TRY(walk(g, places[i], 0, err));
-    for (int d = 0; d < DOMAINS; d++) all += (size_t)g->bag[d].n;
-    while (s.mask < 2 * all) s.mask = 2 * s.mask + 1;
+    for (size_t i = 0; i < SY_COUNT(places); i++) {
+        SY_TRY(tell(g, places[i], err));
+        SY_TRY(walk(g, places[i], 0, err));
+    }
+    for (int d = 0; d < DOMAINS; d++) g->all += (size_t)g->bag[d].n;
+    while (s.mask < 2 * g->all) s.mask = 2 * s.mask + 1;
     if (!(s.slot = sy_arena_array(g->keep, s.mask + 1, sizeof *s.slot))) return no_memory(err);
-    for (int d = 0; d < DOMAINS && status == SY_OK; d++) status = write_domain(g, d, out, o, &text, &lines, &s, &r[d], err);
+    for (int d = 0; d < DOMAINS && status == SY_OK; d++) status = write_domain(g, d, out, &text, &lines, &s, &r[d], err);
     sy_buf_free(&text);
     sy_buf_free(&lines);
     return status;
@@ -242,11 +256,11 @@ static sy_status gather(gathering *g, const char *out, const sy_gather_options *
 
 sy_status sy_gather_system(const char *root, const char *out, const sy_gather_options *o, sy_arena *a, sy_gathered **list, int *n, sy_err *err)
 {
-    gathering g = { .root = !strcmp(root, "/") ? "" : root, .keep = a };
+    gathering g = { .root = !strcmp(root, "/") ? "" : root, .keep = a, .o = o };
     sy_gathered *r = sy_arena_array(a, DOMAINS, sizeof *r);
     int kept = 0;
     if (!r) return no_memory(err);
-    sy_status status = gather(&g, out, o, r, err);
+    sy_status status = gather(&g, out, r, err);
     sy_arena_free(&g.scratch);
     SY_TRY(status);
     for (int d = 0; d < DOMAINS; d++) kept += r[d].kept;

@@ -9,10 +9,14 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/status.h"
 
 typedef struct sy_gather_options {
     int64_t max_bytes;                  /* most bytes of one domain */
     int64_t min_bytes;                  /* a domain with less is left out */
+    /* Told what is looked at and the share that is done, 0 .. 1; a status other than SY_OK ends it and comes back. May be NULL. */
+    sy_status (*progress)(void *arg, const char *what, double share, sy_err *err);
+    void     *arg;
 } sy_gather_options;
 
 typedef struct sy_gathered {

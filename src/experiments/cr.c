@@ -273,6 +273,7 @@ static sy_status run(bed *b, const sy_trial *trial, sy_trial_result *out, sy_err
         p += k + 1 + n;
         p += strspn(p, " ");
     }
+    b->o.steps = sy_budget_steps(trial, b->o.steps);
     if (b->o.batch_size % b->o.micro_batches) return sy_fail(err, SY_EARG, "bed cr: batch_size %d is not a multiple of micro_batches %d", b->o.batch_size, b->o.micro_batches);
     make_task(&b->k, b->o.variant, trial->seed);
     SY_TRY(open_block(b, err));

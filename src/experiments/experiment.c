@@ -35,7 +35,7 @@ sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result
 
 /* --- store ------------------------------------------------------------------------------------------------------------------- */
 
-/* The name of a run: a hash over bed, settings, scales, seed, kernels and the text it read. */
+/* The name of a run: a hash over bed, settings, scales, seed, budget, kernels and the text it read. */
 static void run_id(const sy_bed_context *c, const sy_trial *t, char out[65])
 {
     sy_sha256 s;
@@ -48,6 +48,10 @@ static void run_id(const sy_bed_context *c, const sy_trial *t, char out[65])
     sy_sha256_text(&s, t->settings);
     sy_sha256_text(&s, lr);
     sy_sha256_u64(&s, t->seed);
+    if (t->budget != 1) {
+        snprintf(lr, sizeof lr, "budget %.17g", t->budget);
+        sy_sha256_text(&s, lr);
+    }
     sy_sha256_text(&s, c->eng->k->name);
     for (int i = 0; !strcmp(t->bed, "lm-tiny") && i < c->n_data; i++) sy_sha256_text(&s, c->data[i]);
     sy_sha256_end(&s, digest);
@@ -76,6 +80,7 @@ static sy_status to_store(const char *path, const sy_trial *t, const sy_trial_re
     sy_json_key(&j, "settings"), sy_json_text(&j, t->settings);
     sy_json_key(&j, "lr_scale"), sy_json_real(&j, t->lr_scale);
     sy_json_key(&j, "seed"), sy_json_int(&j, (long long)t->seed);
+    sy_json_key(&j, "budget"), sy_json_real(&j, t->budget);
     sy_json_key(&j, "metrics");
     sy_json_begin(&j, '{');
     for (int i = 0; i < r->n; i++) sy_json_key(&j, r->m[i].name), sy_json_real(&j, r->m[i].value);
@@ -125,7 +130,7 @@ static sy_status arm_trial(campaign *k, const arm_state *s, uint64_t seed, sy_tr
 {
     char settings[1024], what[160];
     settings_of(s->arm, s->coef_scale, settings, sizeof settings);
-    sy_trial t = { .bed = k->x->bed, .settings = settings, .lr_scale = s->lr_scale, .seed = seed };
+    sy_trial t = { .bed = k->x->bed, .settings = settings, .lr_scale = s->lr_scale, .budget = k->o->budget ? k->o->budget : 1, .seed = seed };
     snprintf(what, sizeof what, "%s: %s, lr x %.3g, coefficient x %.3g, seed %llu", k->x->key, s->arm->name, s->lr_scale, s->coef_scale, (unsigned long long)seed);
     if (k->o->tell) k->o->tell(k->o->arg, what, k->done, k->all);
     k->done++;
@@ -202,6 +207,7 @@ static void page_of(const campaign *k, const arm_state *s, const arm_state *plai
     const sy_experiment *x = k->x;
     sy_buf_printf(b, "# %s: %s\n\n%s (%s)\n\nBed: %s. %s\n\n", x->key, x->title, x->question, x->paper, x->bed,
                   k->o->tune ? "Each arm was tuned over learning rate x {1/2, 1, 2} and its coefficient x {1/3, 1, 3} on a seed that is not used below." : "Nothing was tuned: every arm runs at its defaults.");
+    if (k->o->budget && k->o->budget != 1) sy_buf_printf(b, "A quick look: every run has %.3g %% of its steps, so losses are not those of the method.\n\n", 100 * k->o->budget);
     table_of(x, s, arms, seeds, b);
     sy_buf_printf(b, "\n%d seeds; all arms share seeds and data.\n\n", seeds);
     for (int a = 1; a < arms; a++) verdict(b, &s[0], &s[a], seeds);
@@ -229,6 +235,7 @@ sy_status sy_experiment_run(const sy_bed_context *c, const sy_experiment *x, con
     int arms = 0, seeds = o->seeds ? o->seeds : !strcmp(x->bed, "cr") ? 5 : 3;
     campaign k = { c, x, o, 0, 0 };
     sy_status st = s && plain ? sy_mkdirs(o->store, err) : sy_fail(err, SY_ENOMEM, "no memory for an experiment");
+    if (st == SY_OK && !(o->budget >= 0 && o->budget <= 1)) st = sy_fail(err, SY_EARG, "a budget of %g is outside 0 .. 1", o->budget);
     if (st == SY_OK && seeds > MAX_SEEDS) st = sy_fail(err, SY_EARG, "%d seeds; at most %d", seeds, MAX_SEEDS);
     for (; st == SY_OK && arms < MAX_ARMS && x->arm[arms].name; arms++) {
         s[arms] = plain[arms] = (arm_state){ .arm = &x->arm[arms], .lr_scale = 1, .coef_scale = 1 };

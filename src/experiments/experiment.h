@@ -29,6 +29,7 @@ const sy_experiment *sy_experiment_find(const char *key, sy_err *err);
 typedef struct sy_experiment_options {
     int         seeds;                  /* 0: five on cr, three on lm-tiny */
     const char *store;                  /* folder of finished runs; made when absent */
+    double      budget;                 /* share of every run's steps, above 0, at most 1; 0: 1. The page says so */
     bool        tune;                   /* false: every arm at scale 1 (the page says so) */
     void      (*tell)(void *arg, const char *what, int done, int all);
     void       *arg;

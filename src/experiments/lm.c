@@ -19,6 +19,8 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
     SY_TRY(sy_recipe_apply(&own, f, &b->arena, err));
     f->train.seed = (int)trial->seed;
     f->train.optim.lr *= trial->lr_scale;
+    if (f->train.optim.warmup_steps) f->train.optim.warmup_steps = sy_budget_steps(trial, f->train.optim.warmup_steps);
+    f->train.steps = sy_budget_steps(trial, f->train.steps);
     SY_TRY(sy_tokenizer_open_bytes(&b->tok, false, err));
     f->model.vocab_size = sy_tokenizer_vocab(b->tok);
     sy_sources src = { .train = c->data, .n_train = c->n_data };
@@ -27,7 +29,8 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
     b->stepper = (sy_stepper){ .data = b->data, .optim = &f->train.optim, .seed = trial->seed, .batch_size = f->train.batch_size, .micro_batch_size = f->train.micro_batch_size,
                                .steps = f->train.steps };
     sy_tape_init(&b->stepper.tape, c->eng, true);
-    return sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err);
+    SY_TRY(sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err));
+    return sy_stepper_learn(&b->stepper, err);
 }
 
 static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)

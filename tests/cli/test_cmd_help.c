@@ -1,59 +1,27 @@
 /* tests/cli/test_cmd_help.c - help, manual and completion as a user gets them: all commands, flags and methods of the tables are in them. */
 /* float only */
-#include "testing.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-
-#include "core/buffer.h"
+#include "bed.h"
 #include "methods.h"
-
-static sy_buf said;                     /* both outputs of the last run */
-
-/* A line for bash in which $SY is the program; its exit code. */
-static int run(const char *fmt, ...)
-{
-    char script[2000], line[4000];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(script, sizeof script, fmt, ap);
-    va_end(ap);
-    snprintf(line, sizeof line, "SY=%s bash -c '%s' 2>&1", SY_BINARY, script);
-    FILE *p = popen(line, "r");
-    assert_non_null(p);
-    sy_buf_clear(&said);
-    for (int c; (c = getc(p)) != EOF; ) sy_buf_put(&said, &(char){ (char)c }, 1);
-    int status = pclose(p);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void expect_said(const char *part)
-{
-    if (!said.data || !strstr(said.data, part)) fail_msg("'%s' is not in:\n%s", part, said.data ? said.data : "(nothing)");
-}
 
 static void help(void **state)
 {
     (void)state;
-    assert_int_equal(run("$SY --help"), 0);
+    assert_int_equal(shell("$SY --help"), 0);
     expect_said("train");
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
         sy_test_case("help of %s %s", sy_kind_word((*m)->kind), (*m)->name);
-        assert_int_equal(run("$SY help %s %s", sy_kind_word((*m)->kind), (*m)->name), 0);
+        assert_int_equal(shell("$SY help %s %s", sy_kind_word((*m)->kind), (*m)->name), 0);
         expect_said((*m)->title);
     }
     static const char *const topics[] = { "config", "recipes", "debug", "manual", "train" };
     for (size_t i = 0; i < SY_COUNT(topics); i++) {
         sy_test_case("help %s", topics[i]);
-        assert_int_equal(run("$SY help %s", topics[i]), 0);
+        assert_int_equal(shell("$SY help %s", topics[i]), 0);
         assert_true(said.n > 100);
     }
-    assert_int_equal(run("$SY help nothing"), 2);
+    assert_int_equal(shell("$SY help nothing"), 2);
     expect_said("there is no help on ");
-    assert_int_equal(run("$SY help router topq"), 1);
+    assert_int_equal(shell("$SY help router topq"), 1);
     expect_said("topk");
 }
 
@@ -62,7 +30,7 @@ static void page(void **state)
 {
     (void)state;
     char part[200];
-    assert_int_equal(run("$SY methods --markdown"), 0);
+    assert_int_equal(shell("$SY methods --markdown"), 0);
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
         snprintf(part, sizeof part, "### %s %s\n", sy_kind_word((*m)->kind), (*m)->name);
         expect_said(part);
@@ -78,7 +46,7 @@ static void page(void **state)
     }
     expect_said("- `capacity_factor`: couples tokens");
     expect_said("| `--expert null` | expert null runs nothing");
-    assert_int_equal(run("$SY train --recipe lm-tiny --data docs/design.md --expert null --out %s/refused", sy_test_dir()), 1);
+    assert_int_equal(shell("$SY train --recipe lm-tiny --data docs/design.md --expert null --out %s/refused", sy_test_dir()), 1);
     expect_said("expert null runs nothing");
 }
 
@@ -86,14 +54,14 @@ static void page(void **state)
 static void manual(void **state)
 {
     (void)state;
-    assert_int_equal(run("$SY help manual"), 0);
+    assert_int_equal(shell("$SY help manual"), 0);
     expect_said(".TH SWITCHYARD 1");
     expect_said(".SS switchyard train");
     expect_said("\\-\\-balance");
     expect_said("hidden_size");
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) expect_said((*m)->name);
-    if (run("command -v groff") != 0) { print_message("no groff: the page is not formatted here\n"); return; }
-    assert_int_equal(run("$SY help manual | groff -man -Tutf8 -ww -z"), 0);
+    if (shell("command -v groff") != 0) { print_message("no groff: the page is not formatted here\n"); return; }
+    assert_int_equal(shell("$SY help manual | groff -man -Tutf8 -ww -z"), 0);
     assert_int_equal(said.n, 0);
 }
 
@@ -101,14 +69,14 @@ static void manual(void **state)
 static void offered(const char *words, const char *want)
 {
     sy_test_case("switchyard %s", words);
-    assert_int_equal(run("source <($SY completion bash); COMP_WORDS=(switchyard %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); compopt() { :; }; _switchyard; echo \" ${COMPREPLY[*]} \"", words), 0);
+    assert_int_equal(shell("source <($SY completion bash); COMP_WORDS=(switchyard %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); compopt() { :; }; _switchyard; echo \" ${COMPREPLY[*]} \"", words), 0);
     expect_said(want);
 }
 
 static void completion(void **state)
 {
     (void)state;
-    assert_int_equal(run("$SY completion bash | bash -n"), 0);
+    assert_int_equal(shell("$SY completion bash | bash -n"), 0);
     offered("tr", " train ");
     offered("train --rou", " --router ");
     offered("train --router t", " topk ");
@@ -120,11 +88,11 @@ static void completion(void **state)
     offered("train --data ./x", "  ");                       /* nothing of its own: bash offers files */
     offered("help router to", " topk ");
     offered("methods rou", " router ");
-    assert_int_equal(run("$SY completion zsh"), 0);
+    assert_int_equal(shell("$SY completion zsh"), 0);
     expect_said("#compdef switchyard");
-    assert_int_equal(run("$SY completion fish"), 2);
+    assert_int_equal(shell("$SY completion fish"), 2);
     expect_said("bash and zsh");
-    if (run("command -v zsh") == 0) assert_int_equal(run("$SY completion zsh | zsh -n"), 0);
+    if (shell("command -v zsh") == 0) assert_int_equal(shell("$SY completion zsh | zsh -n"), 0);
 }
 
 int main(void)

@@ -53,6 +53,16 @@ static int make_system(void **state)
     return symlink("..", link);
 }
 
+static struct { int calls, places; double last; int stop_at; } heard;
+static sy_status on_progress(void *arg, const char *what, double share, sy_err *err)
+{
+    assert_ptr_equal(arg, &heard);
+    assert_true(share >= heard.last && share <= 1);
+    heard.last = share;
+    heard.places += strchr(what, '/') != NULL;
+    return ++heard.calls == heard.stop_at ? sy_fail(err, SY_ESTOP, "enough") : SY_OK;
+}
+
 static const sy_gather_options options = { .max_bytes = 60000, .min_bytes = 20000 };
 
 static void test_gather(void **state)
@@ -166,8 +176,33 @@ static void test_known(void **state)
     sy_arena_free(&a);
 }
 
+static void test_progress(void **state)
+{
+    (void)state;
+    sy_arena a = { 0 };
+    sy_gathered *r;
+    sy_err e = { 0 }, *err = &e;
+    int n;
+    char where[340];
+    snprintf(where, sizeof where, "%s/told", sy_test_dir());
+    sy_gather_options o = options;
+    o.progress = on_progress;
+    o.arg = &heard;
+    sy_expect_ok(sy_gather_system(root, where, &o, &a, &r, &n, err));
+    assert_true(heard.calls > 60 && heard.places == 7 && heard.last > 0.9);
+    int all = heard.calls;
+    for (int at = 1; at <= all; at += 13) {
+        heard.calls = heard.places = 0;
+        heard.last = 0;
+        heard.stop_at = at;
+        sy_expect_fail(sy_gather_system(root, where, &o, &a, &r, &n, err), SY_ESTOP, "enough");
+        assert_int_equal(heard.calls, at);
+    }
+    sy_arena_free(&a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_gather), cmocka_unit_test(test_gather_refuses), cmocka_unit_test(test_known) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_gather), cmocka_unit_test(test_gather_refuses), cmocka_unit_test(test_progress), cmocka_unit_test(test_known) };
     return cmocka_run_group_tests(tests, make_system, NULL);
 }
