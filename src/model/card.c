@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/number.h"
+#include "core/option_json.h"
 
 enum { MAX_CONFIG = 1 << 22, TEXT = 256 };
 
@@ -29,25 +30,6 @@ static bool listed(const char *const *list, const char *key)
 }
 
 /* --- words and numbers ----------------------------------------------------------------------------------------------------- */
-
-/* A JSON value as the text that an option reads; arrays of texts are joined by blanks. */
-static sy_status value_text(const json_t *v, const char *key, const char *path, sy_buf *b, sy_err *err)
-{
-    sy_buf_clear(b);
-    sy_buf_put(b, "", 0);
-    if (json_is_string(v)) sy_buf_text(b, json_string_value(v));
-    else if (json_is_integer(v)) sy_buf_printf(b, "%lld", (long long)json_integer_value(v));
-    else if (json_is_real(v)) sy_buf_printf(b, "%.17g", json_real_value(v));
-    else if (json_is_boolean(v)) sy_buf_text(b, json_is_true(v) ? "true" : "false");
-    else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            const char *s = json_string_value(json_array_get(v, i));
-            if (!s) return sy_fail(err, SY_EFORMAT, "%s: '%.60s' must be a list of texts", path, key);
-            sy_buf_printf(b, "%s%s", i ? " " : "", s);
-        }
-    } else return sy_fail(err, SY_EFORMAT, "%s: '%.60s' has no plain value", path, key);
-    return b->failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for '%.60s'", path, key) : SY_OK;
-}
 
 /* One of blank-separated words; false past the last. */
 static bool word(const char **list, char *buf, size_t size)
@@ -135,7 +117,7 @@ static const json_t *look_up(const json_t *root, const char *spellings, char *ke
     return NULL;
 }
 
-static sy_status read_key(sy_config_reading *r, const sy_family_key *k, sy_buf *b, sy_err *err)
+static sy_status read_key(sy_config_reading *r, const sy_family_key *k, sy_err *err)
 {
     char key[TEXT], mapped[TEXT];
     const json_t *v = look_up(r->root, k->key, key, sizeof key);
@@ -147,8 +129,7 @@ static sy_status read_key(sy_config_reading *r, const sy_family_key *k, sy_buf *
         if (!v) SY_TRY(sy__note(r, err, key, "not in config.json: %s, as the family has it by default", *k->def ? k->def : "none"));
         value = k->def;
     } else {
-        SY_TRY(value_text(v, key, r->path, b, err));
-        value = b->data;
+        SY_TRY(sy_opt_json_text((json_t *)v, r->path, key, r->a, &value, err));
         if (k->words) {
             if (!translate(k->words, value, true, mapped, sizeof mapped))
                 return sy_fail(err, SY_EUNSUP, "%s: %s '%.60s' is not computed for family %s; known are %s (file=engine)", r->path, key, value, r->c->family->name, k->words);
@@ -223,10 +204,8 @@ static sy_status read_family(sy_config_reading *r, sy_err *err)
 {
     const sy_family *f = r->c->family;
     sy_spec *s = &r->c->spec;
-    sy_buf b = { 0 };
     sy_status st = f->base ? sy_opt_parse(sy_spec_opts, s, f->base, r->a, NULL, err) : SY_OK;
-    for (const sy_family_key *k = f->keys; k->key && st == SY_OK; k++) st = read_key(r, k, &b, err);
-    sy_buf_free(&b);
+    for (const sy_family_key *k = f->keys; k->key && st == SY_OK; k++) st = read_key(r, k, err);
     for (const sy_family_group *const *g = f->groups; g && *g && st == SY_OK; g++) st = (*g)->read(r, err);
     SY_TRY(st);
     SY_TRY(quantization(r, err));
@@ -240,18 +219,14 @@ static sy_status read_family(sy_config_reading *r, sy_err *err)
 
 static sy_status read_own(sy_config_reading *r, sy_err *err)
 {
-    const char *key;
+    const char *key, *text;
     json_t *v;
-    sy_buf b = { 0 };
-    sy_status st = SY_OK;
     json_object_foreach((json_t *)r->root, key, v) {
         if (listed(ignored, key) || json_is_null(v)) continue;
-        st = value_text(v, key, r->path, &b, err);
-        if (st == SY_OK) st = sy_within(err, sy_opt_set(sy_spec_opts, &r->c->spec, key, b.data, r->a, NULL, err), "%s", r->path);
-        if (st != SY_OK) break;
+        SY_TRY(sy_opt_json_text(v, r->path, key, r->a, &text, err));
+        SY_TRY(sy_within(err, sy_opt_set(sy_spec_opts, &r->c->spec, key, text, r->a, NULL, err), "%s", r->path));
     }
-    sy_buf_free(&b);
-    return st;
+    return SY_OK;
 }
 
 static sy_status no_family(const char *type, const char *path, sy_err *err)
@@ -345,24 +320,6 @@ static sy_status write_family(sy_config_writing *w, sy_err *err)
     return SY_OK;
 }
 
-struct own_writing { sy_json *j; const sy_spec *s; };
-
-static void write_own(const sy_opt *row, size_t at, int index, void *arg)
-{
-    (void)index;
-    struct own_writing *w = arg;
-    const char *f = (const char *)w->s + at;
-    char buf[64];
-    sy_json_key(w->j, row->name);
-    switch (row->type) {
-    case SY_OPT_INT: sy_json_int(w->j, *(const int *)f); break;
-    case SY_OPT_REAL: sy_json_real(w->j, *(const double *)f); break;
-    case SY_OPT_BOOL: sy_json_bool(w->j, *(const bool *)f); break;
-    case SY_OPT_TEXT: sy_json_text(w->j, *(const char *const *)f); break;
-    default: put(w->j, SY_OPT_TEXT, sy_opt_print(row, w->s, at, buf, sizeof buf)); break;
-    }
-}
-
 sy_status sy_card_write(const sy_spec *s, const sy_family *f, const sy_methods *methods, int eos, sy_buf *out, sy_err *err)
 {
     sy_config_writing w = { .s = s, .f = f, .methods = methods };
@@ -387,7 +344,7 @@ sy_status sy_card_write(const sy_spec *s, const sy_family *f, const sy_methods *
         else sy_json_null(&w.j);
         sy_json_key(&w.j, "pad_token_id"), sy_json_null(&w.j);
         if (st == SY_OK) st = write_family(&w, err);
-    } else sy_opt_each(sy_spec_opts, write_own, &(struct own_writing){ &w.j, s });
+    } else sy_opt_json_write(sy_spec_opts, s, &w.j);
     sy_json_end(&w.j, '}');
     sy_buf_put(out, "\n", 1);
     sy_arena_free(&a);
