@@ -33,6 +33,7 @@ typedef struct found {                  /* all that is known of a path */
     share         all, kind[KINDS], type[SY_DTYPES];
     const char   *model_type;           /* of config.json; NULL without one */
     bool          own;                  /* a model that this version opens: spec is valid */
+    const char   *closed;               /* why it does not; else NULL */
     sy_spec       spec;
     double        k, total, active, madds;
     sy_ledger     ledger;
@@ -99,13 +100,16 @@ static sy_status look_at_tensors(found *f, const char *dir, sy_err *err)
     return SY_OK;
 }
 
-/* An own model is loaded: only so every tensor is accounted for. A ledger that does not settle is a finding, not a failure to look. */
+/* A model of ours or of a family is loaded: only so every tensor is accounted for. A ledger that does not settle is a finding, not a failure to look; of a
+ * model that this version cannot open the tensors are listed. */
 static sy_status look_at_own(sy_cli *cli, found *f, const char *dir, sy_err *err)
 {
     sy_model *m = NULL;
     char path[1024];
     SY_TRY(sy_path(path, sizeof path, dir, "config.json", err));
-    SY_TRY(sy_spec_read(path, &f->spec, &f->arena, err));
+    sy_status spec = sy_spec_read(path, &f->spec, &f->arena, err);
+    if (spec == SY_EUNSUP) return (f->closed = sy_arena_strdup(&f->arena, err->text)) ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
+    SY_TRY(spec);
     f->own = true;
     SY_TRY(sy_cli_engine(cli, err));
     SY_TRY(sy_model_new(&m, &cli->eng, &f->spec, SY_MODEL_EMPTY, 0, err));
@@ -134,7 +138,7 @@ static sy_status look_at_folder(sy_cli *cli, found *f, sy_err *err)
     json_decref(config);
     if (!f->model_type) return sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
     SY_TRY(look_at_tensors(f, f->checkpoint, err));
-    if (!strcmp(f->model_type, "switchyard")) SY_TRY(look_at_own(cli, f, f->checkpoint, err));
+    SY_TRY(look_at_own(cli, f, f->checkpoint, err));
     SY_TRY(sy_path(path, sizeof path, f->checkpoint, "tokenizer.json", err));
     return sy_file_exists(path) ? sy_tokenizer_load(&f->tok, path, err) : SY_OK;
 }
@@ -213,7 +217,8 @@ static void show(const found *f, bool tensors)
         const json_t *steps = json_object_get(json_object_get(f->run, "derived"), "steps");
         printf("run         %lld steps; shown is %s\n", (long long)json_integer_value(steps), f->checkpoint);
     }
-    if (f->model_type) printf("model_type  %s%s\n", f->model_type, f->own ? "" : " (this version opens models of type switchyard; tensors are listed only)");
+    if (f->model_type) printf("model_type  %s\n", f->model_type);
+    if (f->closed) printf("            %s: its tensors are listed only\n", f->closed);
     if (f->own) show_own(f);
     if (f->tok) {
         char end[32] = "no end-of-document token";

@@ -23,7 +23,7 @@ static int setup(void **state)
     sy_buf_free(&b);
     if (here("mkdir empty binary && cp binary.bin binary && $SY train --data text.txt --out run --steps 4 -q " SMALL)) fail_msg("no run to test with: %s", text());
     if (here("for i in cut flipped config loose; do cp -r run $i; done; truncate -s -100 cut/model.safetensors; printf '\\377\\377\\377\\377\\377\\377' | "
-              "dd of=flipped/model.safetensors conv=notrunc status=none; echo '{' > config/config.json; sed -i 's/\"num_experts\": 4/\"num_experts\": 5/' loose/config.json"))
+              "dd of=flipped/model.safetensors conv=notrunc status=none; echo '{' > config/config.json; sed -i -E 's/\"(n_routed_experts|num_local_experts|num_experts)\": 4/\"\\1\": 5/' loose/config.json"))
         fail_msg("no damaged copies: %s", text());
     return 0;
 }

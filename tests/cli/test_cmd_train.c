@@ -88,9 +88,9 @@ static void test_codes(void **state)
         assert_int_equal(shell("test ! -e %s/refused/run.json", d), 0);
     }
     sy_test_case("impossible sizes in a file that was read");
-    assert_int_equal(shell("cd %s && cp -r alone odd && sed -i 's/\"head_dim\": 8/\"head_dim\": 7/' odd/config.json && ! cmp -s alone/config.json odd/config.json", d), 0);
+    assert_int_equal(shell("cd %s && cp -r alone odd && sed -i 's/\"num_attention_heads\": 2/\"num_attention_heads\": 3/' odd/config.json && ! cmp -s alone/config.json odd/config.json", d), 0);
     assert_int_equal(run("eval %s/odd --data %s/words.txt -q", d, d), 1);
-    expect_said("odd");
+    expect_said("num_attention_heads");
     assert_int_equal(run("train --from %s/odd --out %s/refused --data %s/words.txt -q", d, d, d), 1);
     sy_test_case("a weight that was changed");
     assert_int_equal(shell("cd %s && cp -r alone bit && printf x | dd of=bit/model.safetensors bs=1 seek=$(($(stat -c %%s bit/model.safetensors) - 9)) conv=notrunc status=none", d), 0);

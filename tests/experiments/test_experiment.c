@@ -137,7 +137,7 @@ static void test_lm(void **state)
 
 static const sy_experiment tiny = { "tiny", "three arms", "arXiv:0000.00000", "cr", "Does it run?", "maxvio specialisation",
     { { "base", "steps=2 batch_size=16 " TOP2 " balance=switch:coef=$C", 0.1 }, { "other", "steps=2 batch_size=16 router=auxfree:top_k=2,bias_update=$C", 0.003 },
-      { "plain", "steps=2 batch_size=16 " TOP2, 0 } } };
+      { "plain", "steps=2 batch_size=16 " TOP2, 0 } }, NULL, NULL };
 
 static int told;
 static char last[200];
