@@ -23,7 +23,7 @@ typedef struct sy_trial {               /* one run, known by all of its fields *
     const char *bed;                    /* "cr" or "lm-tiny" */
     const char *settings;               /* of the bed, blank-separated key=value */
     double      lr_scale;               /* times the bed's learning rate */
-    double      budget;                 /* share of the steps, 0 < budget <= 1; at least one is run */
+    double      budget;                 /* share of the steps, 0 < budget <= 1; at least one is run; 0: all */
     uint64_t    seed;
 } sy_trial;
 
@@ -37,7 +37,7 @@ typedef struct sy_bed_context {         /* what beds need beside the trial */
 /* Steps of a run that has `steps` of them at its whole budget. */
 static inline int sy_budget_steps(const sy_trial *t, int steps)
 {
-    double n = t->budget * steps;
+    double n = t->budget ? t->budget * steps : steps;
     return n < 1 ? 1 : (int)(n + 0.5);
 }
 sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
