@@ -236,7 +236,7 @@ const sy_method sy_edit_perm = {
     .summary = "learns in the first steps which expert should stand in the place of which, by Sinkhorn's rounds, then keeps that order; goes with any router",
     .when = "With gates that cannot leave a bad start: hash tables, top-k, and gates of bits or trees. Let it learn for a tenth to a third of the run.",
     .cost = "All experts for every token, and some tens of E^2 exponentials, while the order is learned; nothing afterwards.",
-    .example = "switchyard train --recipe lm-tiny --data text --router comet --edit perm:perm_steps=200 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router comet --edit perm:perm_steps=200 --set balance= --out run",
     .opts = perm_opts, .size = sizeof(perm_state), .check = perm_check,
     .hooks = &(const sy_edit_hooks){ SY_ROUTER_ABI, .params = perm_params, .before = perm_before, .gates = perm_gates },
 };

@@ -4,7 +4,7 @@
  * x. 8 linear experts 17 -> 4 under any router; loss = squared error, mean over batch and outputs; Adam 3e-3, batch 256, 3000 steps; noise floor 0.0025.
  * Variants: dom (micro-batches of 32, each of one domain), blend (half of the tokens between two domains), easy (domains 0-3 have target 0), skew (domain c
  * with probability proportional to 0.6^c). Held out: 4096 fresh tokens, in serving mode; a router without a causal form in evaluation, a batch at a time.
- * ids: each domain has so many token ids of its own, for routers that read ids. sequence_length: consecutive tokens are one sequence. */
+ * slim: the loss is also taken with 1, 2, ... experts a token (loss_k1, ...). ids: each domain has so many token ids of its own, for routers that read ids. sequence_length: consecutive tokens are one sequence. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,7 @@ enum { D = 16, X = D + 1, O = 4, DOMAINS = 8, HELD_OUT = 4096 };
 
 typedef struct cr_options {
     int         variant, steps, batch_size, micro_batches, num_experts, zero_experts, ids, sequence_length;
+    bool        slim;
     const char *router, *balance, *edit, *zero_expert;
     double      lr;
 } cr_options;
@@ -31,6 +32,7 @@ static const sy_opt cr_opts[] = {
     SY_INT (cr_options, zero_experts, NULL, 0, 0, 1024, "zero-cost experts"),
     SY_INT (cr_options, ids, NULL, 0, 0, 1024, "token ids of a domain; 0 = every token has id 0"),
     SY_INT (cr_options, sequence_length, NULL, 1, 1, 1 << 16, "tokens of a sequence"),
+    SY_BOOL(cr_options, slim, NULL, false, "measure with every number of experts a token, too"),
     SY_TEXT(cr_options, router, NULL, "topk:top_k=2,norm_topk_prob=true", "router"),
     SY_TEXT(cr_options, balance, NULL, "", "balance terms joined by +"),
     SY_TEXT(cr_options, edit, NULL, "", "edits joined by +"),
@@ -110,7 +112,7 @@ static int make_token(const task *k, uint64_t stream, uint64_t n, int fixed, sy_
 
 /* --- training ---------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct bed { const sy_bed_context *c; cr_options o; task k; sy_block block; sy_arena arena; sy_params params; sy_tape tape; uint64_t seed, madds; int64_t step; double trained; } bed;
+typedef struct bed { const sy_bed_context *c; cr_options o; task k; sy_block block; sy_arena arena; sy_params params; sy_tape tape; uint64_t seed, madds; int64_t step; double trained; const sy_override *over; } bed;
 
 /* What a forward was about: two kinds of token, plain and hard. */
 typedef struct { int64_t tokens[2], slots[2]; double error[2]; } sides;
@@ -148,7 +150,7 @@ static sy_tensor *forward(bed *b, sy_mode mode, uint64_t stream, uint64_t first,
     }
     sy_route_in in = { .mode = mode, .T = n, .x = x, .id = id, .pos = pos, .seq = seq, .label = domain, .key = key, .n_seq = (n + len - 1) / len, .step = b->step, .steps = b->o.steps,
                        .batch_key = sy_key(b->seed, SY_FOR_ROUTE_BATCH, (uint64_t)b->step, (uint64_t)micro, 0), .progress = (double)b->step / b->o.steps,
-                       .micro = micro, .n_micro = n_micro, .n_pass = 1 };
+                       .micro = micro, .n_micro = n_micro, .n_pass = 1, .over = b->over };
     for (int k = 0; k < 4; k++) in.back[k] = back[k];
     sy_tensor *off = sy_square(t, sy_sub(t, sy_block_run(&b->block, t, in, losses, &route, stats), y));
     if (kinds && t->status == SY_OK) count_sides(kinds, hard, off, route, n);
@@ -221,6 +223,17 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
         sy_metric_add(out, "specialisation", sy_stats_specialisation(&s));
         sy_metric_add(out, "experts_per_token", load / HELD_OUT);
         sy_metric_add(out, "least_share", load > 0 ? (double)least * s.E / load : 0);
+    }
+    for (int k = 1; b->o.slim && k <= b->o.num_experts && k <= 9; k++) {
+        sy_override over = { .k = k };
+        char name[16];
+        b->over = &over;
+        sy_tape_reset(&b->tape);
+        sy_tensor *loss = forward(b, SY_SERVE, 1, 0, HELD_OUT, 0, 1, NULL, NULL, NULL);
+        b->over = NULL;
+        SY_TRY(sy_tape_status(&b->tape, err));
+        snprintf(name, sizeof name, "loss_k%d", k);
+        sy_metric_add(out, name, (double)loss->x[0]);
     }
     if (b->o.variant == BLEND) side_metrics(out, &kinds, "single", "blend");
     if (b->o.variant == EASY) side_metrics(out, &kinds, "easy", "hard");

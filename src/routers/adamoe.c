@@ -79,7 +79,7 @@ const sy_method sy_router_adamoe = {
     .summary = "top-k over true experts and null ones that cost nothing: easy tokens spend their choices on nulls, hard ones on true experts; set zero_experts too",
     .when = "To let easy tokens use fewer experts at a given mean. Also to thin out a trained model: keep its gate rows and experts, add null ones, raise top_k, fine-tune.",
     .cost = "Z more rows in the gate; true experts a token: top_k E / (E + Z) on average when balanced.",
-    .example = "switchyard train --recipe lm-tiny --data text --router adamoe:top_k=4 --set zero_experts=8 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router adamoe:top_k=4 --set zero_experts=8 --set balance= --out run",
     .opts = adamoe_opts, .size = sizeof(adamoe_state), .neutral = "zero_experts=0 of the model: topk with norm_topk_prob=true", .check = adamoe_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .score = adamoe_score, .select = adamoe_select },
 };

@@ -160,7 +160,7 @@ const sy_method sy_router_base = {
     .summary = "one expert a token: in training an auction gives every expert the same number of tokens, when serving each takes its best; no loss to tune",
     .when = "For one expert a token with exactly even load and nothing to tune. Serving takes the best expert, which is not always the one that training gave.",
     .cost = "An auction over all tokens of a micro-batch, in training alone: about ten rounds of a selection in every expert's column.",
-    .example = "switchyard train --recipe lm-tiny --data text --router base --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router base --set balance= --out run",
     .size = sizeof(base_state), .check = base_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_COUPLES | SY_PEEKS, .params = base_params, .score = base_score, .select = base_select },
 };

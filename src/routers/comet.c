@@ -104,7 +104,7 @@ const sy_method sy_router_comet = {
     .summary = "k soft trees with experts as leaves: differentiable from all experts down to k as splits harden; dense, and as costly, at first",
     .when = "As dselectk, and for numbers of experts that are no power of 2, since every leaf is an expert. A wide gamma keeps trees soft for longer and is more exact, a narrow one is cheaper sooner.",
     .cost = "All experts for every token until the splits harden; then k or fewer.",
-    .example = "switchyard train --recipe lm-tiny --data text --router comet:k=2,gamma=10,entropy_reg=0.01 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router comet:k=2,gamma=10,entropy_reg=0.01 --set balance= --out run",
     .opts = comet_opts, .size = sizeof(comet_state), .check = comet_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_NOLOGITS, .params = comet_params, .select = comet_select },
 };

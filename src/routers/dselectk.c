@@ -112,7 +112,7 @@ const sy_method sy_router_dselectk = {
     .summary = "k selectors made of soft bits that harden in training: differentiable from all experts down to k; dense, and as costly, at first",
     .when = "When the choice itself should be differentiable. Few experts, or a budget of FLOPs: compare at equal cost, not at equal steps. Raise entropy_reg until experts_per_token comes down to k.",
     .cost = "All experts for every token until the bits harden; then k or fewer. The gate is k log2(E) small products.",
-    .example = "switchyard train --recipe lm-tiny --data text --router dselectk:k=2,entropy_reg=0.01 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router dselectk:k=2,entropy_reg=0.01 --set balance= --out run",
     .opts = dselectk_opts, .size = sizeof(dselectk_state), .check = dselectk_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_NOLOGITS, .params = dselectk_params, .select = dselectk_select },
 };

@@ -183,7 +183,7 @@ const sy_method sy_router_evomoe = {
     .summary = "trains one expert, copies it to all, then anneals a Gumbel-softmax gate from all experts down to one; dense, and as costly, at first; serves top-1",
     .when = "When top-1 from a random start loses experts: the dense phase gives all of them a gradient before the gate narrows. With spawn_step they also start from one trained expert.",
     .cost = "Near E experts a token at first, one at the end: about half of a dense mixture over the whole run; top-1 when serving.",
-    .example = "switchyard train --recipe lm-tiny --data text --router evomoe:spawn_step=100 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router evomoe:spawn_step=100 --set balance= --out run",
     .opts = evomoe_opts, .size = sizeof(evomoe_state), .check = evomoe_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = evomoe_params, .before = evomoe_before, .score = evomoe_score, .select = evomoe_select },
 };

@@ -126,7 +126,7 @@ const sy_method sy_router_expertchoice = {
     .summary = "each expert takes its best tokens, so loads are even and tokens get as many experts as want them; serves by running thresholds",
     .when = "When every expert must have the same work in training and no loss should say so. In a causal model serving follows thresholds, so training and serving differ: read the held-out loss, which is taken as it serves.",
     .cost = "In training a selection down each column of the scores; a token has capacity_factor experts on average, from 0 to all.",
-    .example = "switchyard train --recipe lm-tiny --data text --router expertchoice:capacity_factor=2 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router expertchoice:capacity_factor=2 --set balance= --out run",
     .opts = expertchoice_opts, .size = sizeof(expertchoice_state), .check = expertchoice_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_COUPLES | SY_PEEKS, .params = expertchoice_params, .before = expertchoice_before, .score = expertchoice_score,
                                        .select = expertchoice_select, .after = expertchoice_after },

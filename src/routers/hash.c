@@ -192,7 +192,7 @@ const sy_method sy_router_hash = {
     .summary = "the expert is a fixed function of the token's id, so nothing can collapse and nothing is learned; the baseline that a learned router has to beat",
     .when = "As a baseline: what a learned router gives over a fixed division of the vocabulary. Use table=bigram with bytes, where single ids are too frequent to balance.",
     .cost = "Nothing: no parameter, no product; a look-up for each token.",
-    .example = "switchyard train --recipe lm-tiny --data text --router hash:table=bigram --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router hash:table=bigram --set balance= --out run",
     .opts = hash_opts, .size = sizeof(hash_state), .check = hash_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .flags = SY_NOLOGITS | SY_NOPROBS, .params = hash_params, .learn = hash_learn, .select = hash_select },
 };

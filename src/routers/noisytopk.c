@@ -107,7 +107,7 @@ const sy_method sy_router_noisytopk = {
     .summary = "top-k of logits with learned Gaussian noise, balanced by the spread of summed weights and of expected loads; the gate of the first large mixtures",
     .when = "To spread load without a balance term of its own: noise explores, and both losses come with the router. In small runs it balances better than the Switch loss at its usual weight.",
     .cost = "A second linear map of the gate and one normal number for each token and expert, in training alone; serving is plain top-k.",
-    .example = "switchyard train --recipe lm-tiny --data text --router noisytopk:top_k=2,w_importance=0.1,w_load=0.1 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router noisytopk:top_k=2,w_importance=0.1,w_load=0.1 --set balance= --out run",
     .opts = noisytopk_opts, .size = sizeof(noisytopk_state), .check = noisytopk_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = noisytopk_params, .score = noisytopk_score, .select = noisytopk_select },
 };

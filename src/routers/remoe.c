@@ -99,7 +99,7 @@ const sy_method sy_router_remoe = {
     .summary = "weights are ReLU(logits): differentiable everywhere, as many experts as a token needs, and a penalty that adapts itself until K are used on average",
     .when = "For a differentiable gate with a set mean cost and no tuning of a coefficient: lambda finds itself. Expect the first part of training to be nearly dense.",
     .cost = "About half of all experts for every token at first, num_experts_per_tok on average later.",
-    .example = "switchyard train --recipe lm-tiny --data text --router remoe:top_k=2 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router remoe:top_k=2 --set balance= --out run",
     .opts = remoe_opts, .size = sizeof(remoe_state), .check = remoe_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = remoe_params, .before = remoe_before, .score = remoe_score, .select = remoe_select, .after = remoe_after },
 };

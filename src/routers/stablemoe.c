@@ -147,7 +147,7 @@ const sy_method sy_router_stablemoe = {
     .summary = "one expert a token; the first part of training learns the routing and teaches it to a word router, the rest keeps it fixed, so that no token changes its expert",
     .when = "When tokens should keep their expert: routing that still changes late in training wastes what experts have learned. Set two_stage_updates to about a tenth of the run.",
     .cost = "A word table of its own, [V, routing_dim], in every sparse layer; serving does not need the main scores to choose, only to weigh.",
-    .example = "switchyard train --recipe lm-tiny --data text --router stablemoe:two_stage_updates=100 --out run",
+    .example = "switchyard train --recipe lm-tiny --data text --router stablemoe:two_stage_updates=100 --set balance= --out run",
     .opts = stablemoe_opts, .size = sizeof(stablemoe_state), .check = stablemoe_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = stablemoe_params, .before = stablemoe_before, .score = stablemoe_score, .select = stablemoe_select,
                                        .declares = stablemoe_declares },
