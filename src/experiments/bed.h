@@ -12,7 +12,7 @@ enum { SY_MAX_METRICS = 24 };
 
 typedef struct sy_metric { char name[48]; double value; } sy_metric;
 
-typedef struct sy_trial_result {        /* what one run measured; "loss" is what arms are compared by: lower is better */
+typedef struct sy_trial_result {        /* what one run measured; "loss" is what arms are compared by: lower is better; "domain.NAME": its part on a domain */
     sy_metric m[SY_MAX_METRICS];
     int       n;
 } sy_trial_result;
@@ -43,5 +43,7 @@ static inline int sy_budget_steps(const sy_trial *t, int steps)
 sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
 sy_status sy_bed_cr(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
 sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
+/* 32 hex digits over the text of the context and the recipe of lm-tiny; paths and times do not matter. */
+sy_status sy_bed_lm_id(const sy_bed_context *c, char id[33], sy_err *err);
 
 #endif

@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "core/sha256.h"
 
-enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, VERSION = 2 };  /* VERSION: of what a bed measures; a change makes old runs unknown */
+enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, VERSION = 1 };  /* VERSION: of what a bed measures; a change makes old runs unknown */
 
 void sy_metric_add(sy_trial_result *r, const char *name, double value)
 {
@@ -35,8 +35,8 @@ sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result
 
 /* --- store ------------------------------------------------------------------------------------------------------------------- */
 
-/* The name of a run: a hash over bed, settings, scales, seed, budget, kernels and the text it read. */
-static void run_id(const sy_bed_context *c, const sy_trial *t, char out[65])
+/* The name of a run: a hash over bed, settings, scales, seed, budget, kernels and `text`, the id of what it read ("" on a bed without). */
+static void run_id(const sy_bed_context *c, const char *text, const sy_trial *t, char out[65])
 {
     sy_sha256 s;
     unsigned char digest[32];
@@ -53,7 +53,7 @@ static void run_id(const sy_bed_context *c, const sy_trial *t, char out[65])
         sy_sha256_text(&s, lr);
     }
     sy_sha256_text(&s, c->eng->k->name);
-    for (int i = 0; !strcmp(t->bed, "lm-tiny") && i < c->n_data; i++) sy_sha256_text(&s, c->data[i]);
+    if (*text) sy_sha256_text(&s, text);
     sy_sha256_end(&s, digest);
     sy_hex(digest, 32, out);
 }
@@ -91,14 +91,16 @@ static sy_status to_store(const char *path, const sy_trial *t, const sy_trial_re
     return st;
 }
 
-static sy_status trial(const sy_bed_context *c, const sy_experiment_options *o, const sy_trial *t, sy_trial_result *out, sy_err *err)
+typedef struct campaign { const sy_bed_context *c; const sy_experiment *x; const sy_experiment_options *o; int done, all; char text[33]; } campaign;
+
+static sy_status trial(const campaign *k, const sy_trial *t, sy_trial_result *out, sy_err *err)
 {
     char id[65], name[80], path[1024];
-    run_id(c, t, id);
+    run_id(k->c, k->text, t, id);
     snprintf(name, sizeof name, "%.40s.json", id);
-    SY_TRY(sy_path(path, sizeof path, o->store, name, err));
+    SY_TRY(sy_path(path, sizeof path, k->o->store, name, err));
     if (from_store(path, out)) return SY_OK;
-    SY_TRY(sy_bed_run(c, t, out, err));
+    SY_TRY(sy_bed_run(k->c, t, out, err));
     return to_store(path, t, out, err);
 }
 
@@ -109,8 +111,6 @@ typedef struct arm_state {
     double          lr_scale, coef_scale;
     sy_trial_result result[MAX_SEEDS];
 } arm_state;
-
-typedef struct campaign { const sy_bed_context *c; const sy_experiment *x; const sy_experiment_options *o; int done, all; } campaign;
 
 /* The arm's settings with its coefficient in the place of every "$C". */
 static void settings_of(const sy_arm *a, double coef_scale, char *out, size_t size)
@@ -134,7 +134,7 @@ static sy_status arm_trial(campaign *k, const arm_state *s, uint64_t seed, sy_tr
     snprintf(what, sizeof what, "%s: %s, lr x %.3g, coefficient x %.3g, seed %llu", k->x->key, s->arm->name, s->lr_scale, s->coef_scale, (unsigned long long)seed);
     if (k->o->tell) k->o->tell(k->o->arg, what, k->done, k->all);
     k->done++;
-    return sy_within(err, trial(k->c, k->o, &t, out, err), "%s, arm %s", k->x->key, s->arm->name);
+    return sy_within(err, trial(k, &t, out, err), "%s, arm %s", k->x->key, s->arm->name);
 }
 
 static sy_status tune(campaign *k, arm_state *s, sy_err *err)
@@ -195,11 +195,40 @@ static void table_of(const sy_experiment *x, const arm_state *s, int arms, int s
             snprintf(name, sizeof name, "%.*s", (int)n, p);
             double v = mean_of(&s[a], seeds, name, NULL);
             if (isnan(v)) sy_buf_text(b, " |");
-            else sy_buf_printf(b, " %.4g |", v);
+            else sy_buf_printf(b, fabs(v) < 1e4 ? " %.4g |" : " %.0f |", v);
             p += n;
         }
         sy_buf_text(b, "\n");
     }
+}
+
+/* Means of the loss on each domain, where the bed has domains. */
+static void domains_of(const arm_state *s, int arms, int seeds, sy_buf *b)
+{
+    static const char prefix[] = "domain.";
+    const sy_trial_result *r = &s[0].result[0];
+    size_t skip = sizeof prefix - 1;
+    int n = 0;
+    for (int i = 0; i < r->n; i++)
+        if (!strncmp(r->m[i].name, prefix, skip)) sy_buf_printf(b, "%s %s |", n++ ? "" : "\n| arm |", r->m[i].name + skip);
+    if (!n) return;
+    sy_buf_text(b, "\n|---|");
+    for (int i = 0; i < n; i++) sy_buf_text(b, "---|");
+    for (int a = 0; a < arms; a++) {
+        sy_buf_printf(b, "\n| %s |", s[a].arm->name);
+        for (int i = 0; i < r->n; i++)
+            if (!strncmp(r->m[i].name, prefix, skip)) sy_buf_printf(b, " %.4f |", mean_of(&s[a], seeds, r->m[i].name, NULL));
+    }
+    sy_buf_text(b, "\n");
+}
+
+/* A best value at an end of its grid may not be the best there is. */
+static void edges_of(const arm_state *s, int arms, sy_buf *b)
+{
+    int n = 0;
+    for (int a = 0; a < arms; a++)
+        if (s[a].lr_scale != 1 || s[a].coef_scale != 1) sy_buf_printf(b, "%s %s", n++ ? "," : "At an end of the tuning grid:", s[a].arm->name);
+    if (n) sy_buf_text(b, "; a wider grid might find a lower loss.\n");
 }
 
 static void page_of(const campaign *k, const arm_state *s, const arm_state *plain, int arms, int seeds, sy_buf *b)
@@ -209,7 +238,10 @@ static void page_of(const campaign *k, const arm_state *s, const arm_state *plai
                   k->o->tune ? "Each arm was tuned over learning rate x {1/2, 1, 2} and its coefficient x {1/3, 1, 3} on a seed that is not used below." : "Nothing was tuned: every arm runs at its defaults.");
     if (k->o->budget && k->o->budget != 1) sy_buf_printf(b, "A quick look: every run has %.3g %% of its steps, so losses are not those of the method.\n\n", 100 * k->o->budget);
     table_of(x, s, arms, seeds, b);
-    sy_buf_printf(b, "\n%d seeds; all arms share seeds and data.\n\n", seeds);
+    domains_of(s, arms, seeds, b);
+    sy_buf_printf(b, "\n%d seeds; all arms share seeds and data. Loss is held out%s.\n", seeds, strcmp(x->bed, "cr") ? ", nats per byte" : "");
+    edges_of(s, arms, b);
+    sy_buf_text(b, "\n");
     for (int a = 1; a < arms; a++) verdict(b, &s[0], &s[a], seeds);
     if (x->note) sy_buf_printf(b, "\n%s\n", x->note);
     sy_buf_text(b, "\n| seed |");
@@ -233,7 +265,7 @@ sy_status sy_experiment_run(const sy_bed_context *c, const sy_experiment *x, con
     sy_arena a = { 0 };
     arm_state *s = sy_arena_array(&a, MAX_ARMS, sizeof *s), *plain = sy_arena_array(&a, MAX_ARMS, sizeof *plain);
     int arms = 0, seeds = o->seeds ? o->seeds : !strcmp(x->bed, "cr") ? 5 : 3;
-    campaign k = { c, x, o, 0, 0 };
+    campaign k = { .c = c, .x = x, .o = o };
     sy_status st = s && plain ? sy_mkdirs(o->store, err) : sy_fail(err, SY_ENOMEM, "no memory for an experiment");
     if (st == SY_OK && !(o->budget >= 0 && o->budget <= 1)) st = sy_fail(err, SY_EARG, "a budget of %g is outside 0 .. 1", o->budget);
     if (st == SY_OK && seeds > MAX_SEEDS) st = sy_fail(err, SY_EARG, "%d seeds; at most %d", seeds, MAX_SEEDS);
@@ -241,6 +273,7 @@ sy_status sy_experiment_run(const sy_bed_context *c, const sy_experiment *x, con
         s[arms] = plain[arms] = (arm_state){ .arm = &x->arm[arms], .lr_scale = 1, .coef_scale = 1 };
         k.all += (x->expect ? 2 : 1) * seeds + (o->tune ? 3 * (x->arm[arms].coef ? 3 : 1) : 0);
     }
+    if (st == SY_OK && !strcmp(x->bed, "lm-tiny")) st = sy_bed_lm_id(c, k.text, err);
     for (int i = 0; st == SY_OK && o->tune && i < arms; i++) st = tune(&k, &s[i], err);
     for (int n = 0; st == SY_OK && n < seeds; n++)
         for (int i = 0; st == SY_OK && i < arms; i++) st = arm_trial(&k, &s[i], (uint64_t)n + 1, &s[i].result[n], err);

@@ -1,6 +1,8 @@
 /* experiments/lm.c - the bed "lm-tiny": the recipe of that name with a trial's settings, on the text given, nothing written to disk. */
+#include <stdio.h>
 #include <string.h>
 
+#include "core/sha256.h"
 #include "data/evaluate.h"
 #include "experiments/bed.h"
 #include "model/tokenizer.h"
@@ -8,7 +10,8 @@
 
 typedef struct bed { sy_arena arena; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; } bed;
 
-static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
+/* Config of the recipe, tokenizer and data, as `trial` wants them. */
+static sy_status open_data(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
 {
     sy_recipe own = { .name = "trial", .settings = trial->settings };
     const sy_recipe *base = sy_recipe_find("lm-tiny", err);
@@ -25,7 +28,13 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
     f->model.vocab_size = sy_tokenizer_vocab(b->tok);
     sy_sources src = { .train = c->data, .n_train = c->n_data };
     if (!c->n_data) return sy_fail(err, SY_EARG, "bed lm-tiny needs text: give --data");
-    SY_TRY(sy_data_open(&b->data, &src, &f->data, b->tok, trial->seed, err));
+    return sy_data_open(&b->data, &src, &f->data, b->tok, trial->seed, err);
+}
+
+static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
+{
+    sy_config *f = &b->config;
+    SY_TRY(open_data(b, c, trial, err));
     b->stepper = (sy_stepper){ .data = b->data, .optim = &f->train.optim, .seed = trial->seed, .batch_size = f->train.batch_size, .micro_batch_size = f->train.micro_batch_size,
                                .steps = f->train.steps };
     sy_tape_init(&b->stepper.tape, c->eng, true);
@@ -39,7 +48,11 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
     sy_model *m = b->stepper.model;
     SY_TRY(sy_evaluate(m, b->data, b->config.train.eval_rows, NULL, &e, &b->arena, err));
     sy_metric_add(out, "loss", sy_eval_per_byte(&e.line[e.lines - 1]));
-    for (int i = 0; i + 1 < e.lines && i < 10; i++) sy_metric_add(out, e.line[i].name, sy_eval_per_byte(&e.line[i]));
+    for (int i = 0; i + 1 < e.lines && i < 10; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "domain.%.40s", e.line[i].name);
+        sy_metric_add(out, name, sy_eval_per_byte(&e.line[i]));
+    }
     double vio = 0, spec = 0;
     for (int i = 0; i < m->n_sparse; i++) {
         vio += sy_stats_maxvio(&e.stats[i]) / m->n_sparse;
@@ -54,6 +67,15 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
     return SY_OK;
 }
 
+static void close_bed(bed *b)
+{
+    sy_stepper_close(&b->stepper);
+    sy_model_free(b->stepper.model);
+    sy_data_close(b->data);
+    sy_tokenizer_close(b->tok);
+    sy_arena_free(&b->arena);
+}
+
 sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_result *out, sy_err *err)
 {
     bed b = { 0 };
@@ -64,10 +86,24 @@ sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_res
         if (st == SY_OK && c->stop && c->stop(c->arg)) st = sy_fail(err, SY_ESTOP, "stopped");
     }
     if (st == SY_OK) st = measure(&b, out, err);
-    sy_stepper_close(&b.stepper);
-    sy_model_free(b.stepper.model);
-    sy_data_close(b.data);
-    sy_tokenizer_close(b.tok);
-    sy_arena_free(&b.arena);
+    close_bed(&b);
+    return st;
+}
+
+sy_status sy_bed_lm_id(const sy_bed_context *c, char id[33], sy_err *err)
+{
+    bed b = { 0 };
+    sy_trial trial = { .bed = "lm-tiny", .settings = "", .lr_scale = 1, .budget = 1 };
+    sy_status st = open_data(&b, c, &trial, err);
+    if (st == SY_OK) {
+        sy_sha256 s;
+        uint8_t digest[32];
+        sy_sha256_start(&s);
+        sy_sha256_text(&s, sy_data_id(b.data));
+        sy_sha256_text(&s, sy_recipe_find("lm-tiny", err)->settings);
+        sy_sha256_end(&s, digest);
+        sy_hex(digest, 16, id);
+    }
+    close_bed(&b);
     return st;
 }

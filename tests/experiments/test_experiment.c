@@ -120,7 +120,7 @@ static void test_lm(void **state)
         asked = 0;
         sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "lm-tiny", cases[i].settings, cases[i].lr, cases[i].budget, 3 }, &r[i], err));
         assert_int_equal(asked, cases[i].steps);
-        double all = sy_metric_get(&r[i], "loss"), lines = sy_metric_get(&r[i], "lines"), sums = sy_metric_get(&r[i], "sums");
+        double all = sy_metric_get(&r[i], "loss"), lines = sy_metric_get(&r[i], "domain.lines"), sums = sy_metric_get(&r[i], "domain.sums");
         assert_true(all > 0 && all < 6 && (all - lines) * (all - sums) <= 0);       /* all lies between its domains */
         assert_true(sy_metric_get(&r[i], "train_gmadds") > 0 && sy_metric_get(&r[i], "parameters") >= sy_metric_get(&r[i], "active_parameters"));
         assert_true(i == 2 ? isnan(sy_metric_get(&r[i], "maxvio")) : sy_metric_get(&r[i], "maxvio") >= 0);
