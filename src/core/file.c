@@ -22,8 +22,7 @@ static int real_open(const char *path, int flags, mode_t mode) { return open(pat
 static const sy_syscalls real = { real_open, read, write, fsync, close, rename, ftruncate };
 const sy_syscalls *sy_file_calls = &real;
 
-/* One sentence for an errno, with what helps for the usual ones. */
-static sy_status io_fail(sy_err *err, const char *verb, const char *path)
+sy_status sy_fail_io(sy_err *err, const char *verb, const char *path)
 {
     int e = errno;
     if (e == ENOSPC) {
@@ -66,9 +65,9 @@ static const char *kind_of(mode_t mode)
 static sy_status open_regular(const char *path, int *fd, size_t *size, sy_err *err)
 {
     struct stat s;
-    if ((*fd = open_file(path, O_RDONLY | O_NONBLOCK)) < 0) return io_fail(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
+    if ((*fd = open_file(path, O_RDONLY | O_NONBLOCK)) < 0) return sy_fail_io(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
     if (fstat(*fd, &s) != 0) {
-        sy_status st = io_fail(err, "look at", path);
+        sy_status st = sy_fail_io(err, "look at", path);
         close_file(*fd);
         return st;
     }
@@ -87,7 +86,7 @@ sy_status sy_map_open(sy_map *m, const char *path, sy_err *err)
     *m = (sy_map){ 0 };
     SY_TRY(open_regular(path, &fd, &size, err));
     void *p = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
-    sy_status st = p == MAP_FAILED ? io_fail(err, "map", path) : SY_OK;
+    sy_status st = p == MAP_FAILED ? sy_fail_io(err, "map", path) : SY_OK;
     close_file(fd);
     if (st == SY_OK) *m = (sy_map){ p, size };
     return st;
@@ -146,7 +145,7 @@ sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err)
         if (!sy_buf_reserve(out, left)) { st = sy_fail(err, SY_ENOMEM, "no memory to read %s (%zu bytes)", path, size); break; }
         ssize_t n = sy_file_calls->read(fd, out->data + out->n, left);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) { st = io_fail(err, "read", path); break; }
+        if (n < 0) { st = sy_fail_io(err, "read", path); break; }
         if (n == 0) { st = sy_fail(err, SY_EIO, "%s became shorter while it was read", path); break; }
         out->n += (size_t)n;
         out->data[out->n] = 0;
@@ -167,7 +166,7 @@ sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *
     while (st == SY_OK) {
         ssize_t n = sy_file_calls->read(fd, piece, PIECE);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) st = io_fail(err, "read", path);
+        if (n < 0) st = sy_fail_io(err, "read", path);
         else if (n == 0) break;
         else st = fn(arg, piece, (size_t)n, err);
     }
@@ -198,7 +197,7 @@ static sy_status write_all(int fd, const char *path, const char *data, size_t n,
         ssize_t k = sy_file_calls->write(fd, data, n);
         if (k < 0 && errno == EINTR) continue;
         if (k == 0) errno = EIO;                     /* no progress and no reason: do not try for ever */
-        if (k <= 0) return io_fail(err, "write", path);
+        if (k <= 0) return sy_fail_io(err, "write", path);
         data += k;
         n -= (size_t)k;
     }
@@ -212,8 +211,8 @@ static sy_status sync_parent(const char *path, sy_err *err)
     char *slash = strrchr(dir, '/');
     if (slash) slash[slash == dir] = 0;
     int fd = open_file(slash ? dir : ".", O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return io_fail(err, "open the folder of", path);
-    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? io_fail(err, "sync the folder of", path) : SY_OK;  /* EINVAL: a file system without it */
+    if (fd < 0) return sy_fail_io(err, "open the folder of", path);
+    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? sy_fail_io(err, "sync the folder of", path) : SY_OK;  /* EINVAL: a file system without it */
     close_file(fd);
     return st;
 }
@@ -232,9 +231,9 @@ sy_status sy_writer_open(sy_writer *w, const char *path, sy_err *err)
     snprintf(w->temp, sizeof w->temp, "%.*s.tmp.%ld", (int)sizeof w->path - 1, w->path, (long)getpid());
     unlink(w->temp);                                 /* of a killed process with our number; EXCL follows no planted link */
     w->fd = open_file(w->temp, O_WRONLY | O_CREAT | O_EXCL);
-    if (w->fd < 0) return io_fail(err, "write", w->temp);
+    if (w->fd < 0) return sy_fail_io(err, "write", w->temp);
     if (there && fchmod(w->fd, old.st_mode & 0777) != 0) {
-        sy_status st = io_fail(err, "set the permissions of", w->temp);
+        sy_status st = sy_fail_io(err, "set the permissions of", w->temp);
         sy_writer_abandon(w);
         return st;
     }
@@ -291,12 +290,12 @@ sy_status sy_writer_close(sy_writer *w, sy_err *err)
 {
     if (w->fd < 0) return sy_fail(err, SY_EIO, "%s could not be written", w->path);
     sy_status st = flush(w, err);
-    if (st == SY_OK && sync_file(w->fd) != 0) st = io_fail(err, "write", w->path);
+    if (st == SY_OK && sync_file(w->fd) != 0) st = sy_fail_io(err, "write", w->path);
     if (st != SY_OK) return lost(w, st, err);
     int closed = close_file(w->fd);
     w->fd = -1;
     if (closed != 0 || sy_file_calls->rename(w->temp, w->path) != 0) {
-        st = io_fail(err, "write", w->path);
+        st = sy_fail_io(err, "write", w->path);
         unlink(w->temp);
         return lost(w, st, err);
     }
@@ -318,21 +317,21 @@ sy_status sy_file_append(const char *path, const void *data, size_t n, sy_err *e
 {
     struct stat s;
     int fd = open_file(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);      /* NONBLOCK: a FIFO must not hang us */
-    if (fd < 0) return io_fail(err, "write", path);
+    if (fd < 0) return sy_fail_io(err, "write", path);
     sy_status st = SY_OK;
-    if (fstat(fd, &s) != 0) st = io_fail(err, "look at", path);
+    if (fstat(fd, &s) != 0) st = sy_fail_io(err, "look at", path);
     else if (!S_ISREG(s.st_mode)) st = sy_fail(err, SY_EARG, "%s is %s, not a file", path, kind_of(s.st_mode));
     else if ((st = write_all(fd, path, data, n, err)) != SY_OK && sy_file_calls->ftruncate(fd, s.st_size) != 0)
         sy_within(err, st, "%s now ends with a part of what was added", path);
-    if (close_file(fd) != 0 && st == SY_OK) st = io_fail(err, "write", path);
+    if (close_file(fd) != 0 && st == SY_OK) st = sy_fail_io(err, "write", path);
     return st;
 }
 
 sy_status sy_file_sync(const char *path, sy_err *err)
 {
     int fd = open_file(path, O_RDONLY | O_NONBLOCK);
-    if (fd < 0) return io_fail(err, "open", path);
-    sy_status st = sync_file(fd) != 0 ? io_fail(err, "sync", path) : SY_OK;
+    if (fd < 0) return sy_fail_io(err, "open", path);
+    sy_status st = sync_file(fd) != 0 ? sy_fail_io(err, "sync", path) : SY_OK;
     close_file(fd);
     return st;
 }
@@ -344,8 +343,8 @@ sy_status sy_file_cut(const char *path, int64_t size, sy_err *err)
     if (have < size) return sy_fail(err, SY_EFORMAT, "%s has %lld bytes, it must have at least %lld; it belongs to another run or was damaged", path, (long long)have, (long long)size);
     if (have == size) return SY_OK;
     int fd = open_file(path, O_WRONLY);
-    if (fd < 0) return io_fail(err, "open", path);
-    sy_status st = sy_file_calls->ftruncate(fd, (off_t)size) != 0 || sync_file(fd) != 0 ? io_fail(err, "cut", path) : SY_OK;
+    if (fd < 0) return sy_fail_io(err, "open", path);
+    sy_status st = sy_file_calls->ftruncate(fd, (off_t)size) != 0 || sync_file(fd) != 0 ? sy_fail_io(err, "cut", path) : SY_OK;
     close_file(fd);
     return st;
 }
@@ -370,7 +369,7 @@ sy_status sy_mkdirs(const char *path, sy_err *err)
         if (*c && *c != '/') continue;
         char was = *c;
         *c = 0;
-        if (mkdir(p, 0755) != 0 && errno != EEXIST) return io_fail(err, "make the folder", p);
+        if (mkdir(p, 0755) != 0 && errno != EEXIST) return sy_fail_io(err, "make the folder", p);
         *c = was;
         if (!was) break;
     }
@@ -382,7 +381,7 @@ static int by_text(const void *a, const void *b) { return strcmp(*(const char *c
 sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n, sy_err *err)
 {
     DIR *d = opendir(path);
-    if (!d) return io_fail(err, "read the folder", path);
+    if (!d) return sy_fail_io(err, "read the folder", path);
     const char **list = NULL;
     int count = 0, room = 0;
     sy_status st = SY_OK;
@@ -397,7 +396,7 @@ sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n
         }
         if (!list || !(list[count++] = sy_arena_strdup(a, e->d_name))) st = sy_fail(err, SY_ENOMEM, "no memory for the names in %s", path);
     }
-    if (st == SY_OK && errno) st = io_fail(err, "read the folder", path);      /* the loop ended early */
+    if (st == SY_OK && errno) st = sy_fail_io(err, "read the folder", path);      /* the loop ended early */
     closedir(d);
     if (st != SY_OK) return st;
     if (count) qsort(list, (size_t)count, sizeof *list, by_text);
@@ -409,8 +408,8 @@ sy_status sy_dir_list(const char *path, sy_arena *a, const char ***names, int *n
 sy_status sy_remove_tree(const char *path, sy_err *err)
 {
     struct stat s;
-    if (lstat(path, &s) != 0) return errno == ENOENT ? SY_OK : io_fail(err, "remove", path);
-    if (!S_ISDIR(s.st_mode)) return unlink(path) != 0 ? io_fail(err, "remove", path) : SY_OK;
+    if (lstat(path, &s) != 0) return errno == ENOENT ? SY_OK : sy_fail_io(err, "remove", path);
+    if (!S_ISDIR(s.st_mode)) return unlink(path) != 0 ? sy_fail_io(err, "remove", path) : SY_OK;
     sy_arena a = { 0 };
     const char **names;
     int n = 0;
@@ -421,18 +420,18 @@ sy_status sy_remove_tree(const char *path, sy_err *err)
         if (st == SY_OK) st = sy_remove_tree(child, err);
     }
     sy_arena_free(&a);
-    if (st == SY_OK && rmdir(path) != 0) st = io_fail(err, "remove", path);
+    if (st == SY_OK && rmdir(path) != 0) st = sy_fail_io(err, "remove", path);
     return st;
 }
 
 sy_status sy_dir_publish(const char *from, const char *to, sy_err *err)
 {
     int fd = open_file(from, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return io_fail(err, "open the folder", from);
-    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? io_fail(err, "sync", from) : SY_OK;
+    if (fd < 0) return sy_fail_io(err, "open the folder", from);
+    sy_status st = sync_file(fd) != 0 && errno != EINVAL ? sy_fail_io(err, "sync", from) : SY_OK;
     close_file(fd);
     if (st != SY_OK) return st;
     if (sy_file_exists(to)) return sy_fail(err, SY_EEXIST, "%s is already there", to);
-    if (sy_file_calls->rename(from, to) != 0) return io_fail(err, "rename to", to);
+    if (sy_file_calls->rename(from, to) != 0) return sy_fail_io(err, "rename to", to);
     return sync_parent(to, err);
 }

@@ -24,6 +24,9 @@ typedef struct sy_syscalls {            /* what touches the disk; sy_file_calls 
 } sy_syscalls;
 extern const sy_syscalls *sy_file_calls;             /* replaced by tests only */
 
+/* One sentence for errno, with what helps for the usual ones: "cannot VERB PATH: the disk is full (3.1 MB free); free some space and run again". */
+sy_status sy_fail_io(sy_err *err, const char *verb, const char *path);
+
 typedef struct sy_map { const uint8_t *data; size_t size; } sy_map;
 /* Maps a regular file read-only; a folder, FIFO or device is refused. An empty file gives size 0. */
 sy_status sy_map_open(sy_map *m, const char *path, sy_err *err);

@@ -138,7 +138,7 @@ static sy_status same_file(const sy__file *f, sy_err *err)
 static sy_status feed_plain(reader *r, sy_err *err)
 {
     int fd = sy_file_calls->open(r->f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (fd < 0) return sy_fail(err, SY_EIO, "cannot open '%s': %s", r->f->path, strerror(errno));
+    if (fd < 0) return sy_fail_io(err, "open", r->f->path);
     char *block = sy_malloc(READ_BLOCK);
     sy_status status = block ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for reading '%s'", r->f->path);
     for (int64_t left = r->f->size; left > 0 && status == SY_OK; ) {
