@@ -208,6 +208,7 @@ static sy_status check_parts(const sy_spec *s, sy_err *err)
 {
     if (!s->causal && s->sliding_window) return sy_fail(err, SY_EARG, "causal=false with sliding_window %d: a window looks back only", s->sliding_window);
     if (!s->causal && sy_spec_n_sparse(s)) return sy_fail(err, SY_EUNSUP, "causal=false with sparse layers: routers serve one token after another; use layers=dense");
+    if (!s->causal && s->lm_head) return sy_fail(err, SY_EUNSUP, "causal=false with a head: a token would see the one that it predicts; an encoder has lm_head=false");
     if (s->pooling && s->causal) return sy_fail(err, SY_EARG, "pooling makes one vector of a text that is seen whole; it needs causal=false");
     if (s->attention == SY_MLA && (s->qk_norm || s->clip_qkv > 0)) return sy_fail(err, SY_EUNSUP, "attention=mla has no %s", s->qk_norm ? "qk_norm" : "clip_qkv");
     if (s->attention == SY_MLA && s->num_key_value_heads != s->num_attention_heads)
