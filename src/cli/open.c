@@ -124,8 +124,8 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
     sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
     if (st == SY_OK) sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
     sy_ledger_free(&ledger);
-    if (st == SY_OK) st = sy_tokenizer_load(&t, dir, err);
-    if (st == SY_OK && sy_tokenizer_vocab(t) > m->spec.vocab_size)
+    if (st == SY_OK && tok) st = sy_tokenizer_load(&t, dir, err);
+    if (st == SY_OK && t && sy_tokenizer_vocab(t) > m->spec.vocab_size)
         st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(t), m->spec.vocab_size);
     if (st != SY_OK) {
         sy_tokenizer_close(t);
@@ -133,7 +133,7 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
         return st;
     }
     *model = m;
-    *tok = t;
+    if (tok) *tok = t;
     return SY_OK;
 }
 
