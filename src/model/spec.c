@@ -153,6 +153,12 @@ sy_act sy_spec_act(const sy_spec *s)
     return act[s->hidden_act];
 }
 
+int sy_spec_positions(const sy_spec *s)
+{
+    double n = s->max_position_embeddings * (s->rope_type == SY_ROPE_DYNAMIC && !s->learned_positions ? fmax(s->rope_factor, 1) : 1);
+    return n < BIG ? (int)n : BIG;
+}
+
 int sy_spec_qk_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->qk_nope_head_dim + s->qk_rope_head_dim : s->head_dim; }
 int sy_spec_v_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->v_head_dim : s->head_dim; }
 int sy_spec_rotary(const sy_spec *s) { return (int)((s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim) * s->partial_rotary_factor); }

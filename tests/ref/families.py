@@ -1,6 +1,6 @@
 """Logits and chosen experts of tiny models of every family, by transformers' own model code, in float32.
 
-    python tests/ref/families.py [FAMILY...]        writes tests/fixtures/families/FAMILY.safetensors, three models each
+    python tests/ref/families.py [FAMILY...]        writes tests/fixtures/families/FAMILY.safetensors, three models or more each
     python tests/ref/families.py --check DIR        opens what the engine wrote (SY_FAMILIES_OUT=DIR model_test_families) with from_pretrained: no
                                                     missing, no unexpected keys, the fixtures' logits
 
@@ -160,11 +160,15 @@ BERT = dict(vocab_size=V, hidden_size=24, num_hidden_layers=2, num_attention_hea
 OSS = SMALL | dict(intermediate_size=16, head_dim=8, num_local_experts=4, num_experts_per_tok=2, sliding_window=12,
                    rope_parameters=dict(rope_type="yarn", rope_theta=150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=32))
 
-# family: three of (keys of the class's config, "dtype" for the stored type, "packed": fp8 or mxfp4).
+# family: three or more of (keys of the class's config, "dtype" for the stored type, "packed": fp8 or mxfp4).
 CASES = {
     "llama": [DENSE | dict(rms_norm_eps=1e-5),
               DENSE | dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True, head_dim=12, hidden_act="gelu", dtype="bfloat16"),
-              DENSE | dict(num_key_value_heads=1, rope_parameters=LLAMA3 | dict(rope_theta=500000.0))],
+              DENSE | dict(num_key_value_heads=1, rope_parameters=LLAMA3 | dict(rope_theta=500000.0)),
+              # the last two cross the length at which the rotation changes: after the prompt, and within what follows it
+              DENSE | dict(max_position_embeddings=64, rope_parameters=dict(rope_type="dynamic", factor=3.0, rope_theta=10000.0)),
+              DENSE | dict(max_position_embeddings=320, rope_parameters=dict(rope_type="longrope", factor=4.0, rope_theta=10000.0, original_max_position_embeddings=80,
+                                                                            short_factor=[1.0, 1.1, 1.3, 1.6], long_factor=[1.5, 2.0, 3.0, 4.0]))],
     "mistral": [DENSE | dict(sliding_window=7), DENSE | dict(sliding_window=None, head_dim=10, rope_parameters=dict(rope_type="default", rope_theta=1e6)),
                 DENSE | dict(sliding_window=40, num_key_value_heads=4, tie_word_embeddings=True, hidden_act="gelu_pytorch_tanh", dtype="float16")],
     "qwen2": [DENSE | dict(rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e6)),
