@@ -40,7 +40,7 @@ static sy_status put_ids(embedding *e, const int32_t *id, size_t n, sy_err *err)
         if (!e->a->cut) return sy_fail(err, SY_ESHAPE, "line %d has %zu tokens, the model reads %d; give --cut to leave the rest out", e->line, n, e->pooling.most);
         n = (size_t)e->pooling.most;
     }
-    if (!n) return sy_fail(err, SY_EARG, "line %d has no tokens; a text needs at least one", e->line);
+    if (!n) return sy_fail(err, SY_EFORMAT, "line %d has no tokens; a text needs at least one", e->line);
     int32_t from = (int32_t)(e->id.n / sizeof *id);
     sy_buf_put(&e->first, (const char *)&from, sizeof from);
     sy_buf_put(&e->id, (const char *)id, n * sizeof *id);
@@ -57,7 +57,7 @@ static sy_status read_ids(embedding *e, const char *line, sy_err *err)
         char *end;
         long v = strtol(p, &end, 10);
         if (end == p || (*end && *end != ' ' && *end != '\t') || v < 0 || v >= e->m->spec.vocab_size)
-            st = sy_fail(err, SY_EARG, "line %d: '%.20s' is not an id of 0 to %d", e->line, p, e->m->spec.vocab_size - 1);
+            st = sy_fail(err, SY_EFORMAT, "line %d: '%.20s' is not an id of 0 to %d", e->line, p, e->m->spec.vocab_size - 1);
         else id[n++] = (int32_t)v;
         p = end;
     }
