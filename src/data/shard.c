@@ -139,8 +139,7 @@ typedef struct builder {
     size_t    doc_room;
     uint8_t  *mask;
     size_t    mask_room;
-    int      *id;                       /* of one call of the tokenizer */
-    size_t    id_room;
+    sy_tokens tokens;                   /* of one call of the tokenizer */
     double    total, done;              /* bytes of all files, and those of files that are finished */
 } builder;
 
@@ -193,15 +192,14 @@ static sy_status need(void **array, size_t *room, size_t n, size_t size, sy_err 
 static sy_status take_text(void *arg, const char *text, size_t bytes, bool counted, sy_err *err)
 {
     builder *b = arg;
-    size_t n = 0;
-    SY_TRY(need((void **)&b->id, &b->id_room, sy_tokenizer_most(b->job->tok, bytes), sizeof *b->id, err));
-    SY_TRY(sy_tokenizer_encode(b->job->tok, text, bytes, b->id, &n, err));
+    SY_TRY(sy_tokenizer_tokens(b->job->tok, text, bytes, 0, &b->tokens, err));
+    size_t n = b->tokens.n;
     SY_TRY(need((void **)&b->mask, &b->mask_room, (b->h.tokens + n + 7) / 8, 1, err));
     for (size_t i = 0; i < n; i++) {
         uint64_t at = b->h.tokens++;
         if (at % 8 == 0) b->mask[at / 8] = 0;
         if (counted) b->mask[at / 8] |= (uint8_t)(1u << at % 8);
-        uint32_t id = (uint32_t)b->id[i];
+        uint32_t id = (uint32_t)b->tokens.id[i];
         uint16_t half = (uint16_t)id;
         SY_TRY(b->h.id_bytes == 2 ? put(b, &half, 2, err) : put(b, &id, 4, err));
     }
@@ -314,7 +312,7 @@ static sy_status build(sy__shard *out, const sy__shard_job *job, const char *pat
     sy_free(b.doc_token);
     sy_free(b.doc_byte);
     sy_free(b.mask);
-    sy_free(b.id);
+    sy_tokens_free(&b.tokens);
     return status;
 }
 

@@ -16,8 +16,8 @@ const sy_opt sy_generate_opts[] = {
 sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *tok, int room, sy_err *err)
 {
     *g = (sy_generator){ .model = m, .tok = tok, .room = room };
-    if (room < 1 || room > sy_spec_positions(&m->spec))
-        return sy_fail(err, SY_EARG, "a context of %d positions; this model takes 1 .. %d", room, sy_spec_positions(&m->spec));
+    if (room < 1 || room > m->spec.max_position_embeddings)
+        return sy_fail(err, SY_EARG, "a context of %d positions; this model takes 1 .. %d", room, m->spec.max_position_embeddings);
     sy_tape_init(&g->tape, m->eng, false);
     g->id = sy_malloc((size_t)room * sizeof *g->id);
     g->routes = sy_calloc((size_t)m->n_sparse + 1, sizeof(sy_route *));
@@ -75,7 +75,7 @@ sy_status sy_generator_feed(sy_generator *g, const int *id, int n, const sy_over
 }
 
 /* Text that has been decoded and not yet been shown. */
-typedef struct pending { sy_generation *x; sy_buf *out; sy_buf text; } pending;
+typedef struct pending { sy_generation *x; sy_buf *out; sy_buf text; sy_decoder decoder; } pending;
 
 /* Where the first stop string begins in the pending text, or how much of the text's end might be the beginning of one. */
 static bool find_stop(const pending *p, size_t *at, size_t *hold)
@@ -107,10 +107,10 @@ static bool show(pending *p, size_t n)
     return more;
 }
 
-static sy_status take(pending *p, const sy_tokenizer *tok, int id, sy_err *err)
+static sy_status take(pending *p, int id, sy_err *err)
 {
     size_t at = 0, hold;
-    SY_TRY(sy_tokenizer_decode(tok, &id, 1, &p->text, err));
+    SY_TRY(sy_decoder_feed(&p->decoder, id, &p->text, err));
     if (!p->text.n) return SY_OK;
     if (find_stop(p, &at, &hold)) {
         show(p, at);
@@ -137,11 +137,12 @@ static sy_status loop(sy_generator *g, const sy_generate_options *o, pending *p,
         x->tokens++;
         if (x->token && !x->token(x->arg, g, id)) x->ended = SY_STOP_ASKED;
         if (id == eos) { x->ended = SY_STOP_EOS; break; }
-        if (g->tok) SY_TRY(take(p, g->tok, id, err));
+        if (g->tok) SY_TRY(take(p, id, err));
         if (x->ended != SY_STOP_NONE) break;
         if (g->n == g->room) { x->ended = SY_STOP_FULL; break; }
         SY_TRY(sy_generator_feed(g, &id, 1, x->over, err));
     }
+    if (g->tok && x->ended != SY_STOP_TEXT && x->ended != SY_STOP_ASKED) SY_TRY(sy_decoder_end(&p->decoder, &p->text, err));
     if (p->text.n) show(p, p->text.n);               /* an incomplete character or stop string is all there will be */
     return p->text.failed || (p->out && p->out->failed) ? sy_fail(err, SY_ENOMEM, "no memory for the text") : SY_OK;
 }
@@ -152,7 +153,9 @@ sy_status sy_generate(sy_generator *g, const sy_generate_options *o, sy_generati
     x->ended = SY_STOP_NONE;
     if (!g->logits) return sy_fail(err, SY_EARG, "nothing was read yet; give a prompt of at least one token");
     sy_buf_reserve(&p.text, 256);                    /* so that a token's text allocates nothing later */
-    sy_status st = loop(g, o, &p, err);
+    sy_status st = g->tok ? sy_decoder_open(&p.decoder, g->tok, g->id, (size_t)g->n, err) : SY_OK;
+    if (st == SY_OK) st = loop(g, o, &p, err);
+    sy_decoder_close(&p.decoder);
     sy_buf_free(&p.text);
     return st;
 }

@@ -51,6 +51,17 @@ sy_status sy__texts_add(sy__texts *t, int32_t number, uint64_t hash, sy_err *err
     return SY_OK;
 }
 
+sy_status sy__texts_set(sy__texts *t, const char *s, size_t n, int32_t number, sy_err *err)
+{
+    uint64_t hash = sy__hash(s, n);
+    int32_t old = sy__texts_find(t, s, n, hash);
+    if (old < 0) return sy__texts_add(t, number, hash, err);
+    size_t k = (uint32_t)hash & t->mask;
+    while (t->slot[k].number != old) k = (k + 1) & t->mask;
+    t->slot[k].number = number;
+    return SY_OK;
+}
+
 void sy__texts_close(sy__texts *t) { sy_free(t->slot); }
 
 /* --- merges -------------------------------------------------------------------------------------------------------------- */
@@ -58,11 +69,11 @@ void sy__texts_close(sy__texts *t) { sy_free(t->slot); }
 static inline uint64_t key_of(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 static inline size_t place_of(const sy__bpe *b, uint64_t key) { return (size_t)(key * 0x9E3779B97F4A7C15 >> b->shift); }
 
-static void put_pair(sy__bpe *b, uint64_t key, int32_t rank)
+static void put_pair(sy__bpe *b, uint64_t key, int32_t rank, int32_t id)
 {
     size_t k = place_of(b, key);
     while (b->pair[k].rank >= 0) k = (k + 1) & b->mask;
-    b->pair[k] = (struct sy__pair){ key, rank };
+    b->pair[k] = (struct sy__pair){ key, rank, id };
 }
 
 static sy_status merge_room(sy__bpe *b, int bits, sy_err *err)
@@ -77,7 +88,7 @@ static sy_status merge_room(sy__bpe *b, int bits, sy_err *err)
     b->shift = 64 - bits;
     b->mask = slots - 1;
     for (size_t i = 0; i < slots; i++) pair[i].rank = -1;
-    for (int i = 0; i < b->n_merges; i++) put_pair(b, key_of(b->merge[i].left, b->merge[i].right), i);
+    for (int i = 0; i < b->n_merges; i++) put_pair(b, key_of(b->merge[i].left, b->merge[i].right), i, b->merge[i].id);
     return SY_OK;
 }
 
@@ -107,9 +118,25 @@ sy_status sy__bpe_add(sy__bpe *b, sy__merge m, int *twice, sy_err *err)
     *twice = rank == NONE ? -1 : rank;
     if (rank != NONE) return SY_OK;
     if (2 * (size_t)b->n_merges > b->mask) SY_TRY(merge_room(b, 64 - b->shift + 1, err));
-    put_pair(b, key_of(m.left, m.right), b->n_merges);
+    put_pair(b, key_of(m.left, m.right), b->n_merges, m.id);
     b->merge[b->n_merges++] = m;
     return SY_OK;
+}
+
+void sy__bpe_rerank(sy__bpe *b, const int32_t *rank)
+{
+    for (size_t i = 0; i <= b->mask; i++) if (b->pair[i].rank >= 0) b->pair[i].rank = rank[b->pair[i].rank];
+    b->shared = true;
+}
+
+/* What the merge of that rank makes of the pair. */
+static inline int32_t joined(const sy__bpe *b, int32_t rank, int32_t left, int32_t right)
+{
+    if (!b->shared) return b->merge[rank].id;
+    uint64_t key = key_of(left, right);
+    size_t k = place_of(b, key);
+    while (b->pair[k].key != key || b->pair[k].rank < 0) k = (k + 1) & b->mask;
+    return b->pair[k].id;
 }
 
 void sy__bpe_close(sy__bpe *b)
@@ -120,7 +147,7 @@ void sy__bpe_close(sy__bpe *b)
 
 /* Words of few bytes: arrays that close up after each merge. rank[i] belongs to the pair (sym[i], sym[i+1]). */
 enum { SHORT = 48 };
-static size_t merge_short(const sy__bpe *b, int32_t *sym, size_t n)
+static size_t merge_short(const sy__bpe *b, int32_t *sym, uint32_t *start, size_t n)
 {
     int32_t rank[SHORT];
     for (size_t i = 0; i + 1 < n; i++) rank[i] = rank_of(b, sym[i], sym[i + 1]);
@@ -128,9 +155,10 @@ static size_t merge_short(const sy__bpe *b, int32_t *sym, size_t n)
         size_t at = 0;
         for (size_t i = 1; i + 1 < n; i++) if (rank[i] < rank[at]) at = i;
         if (rank[at] == NONE) break;
-        sym[at] = b->merge[rank[at]].id;
+        sym[at] = joined(b, rank[at], sym[at], sym[at + 1]);
         n--;
         memmove(sym + at + 1, sym + at + 2, (n - at - 1) * sizeof *sym);
+        if (start) memmove(start + at + 1, start + at + 2, (n - at - 1) * sizeof *start);
         if (at + 1 < n) memmove(rank + at + 1, rank + at + 2, (n - at - 2) * sizeof *rank);
         if (at > 0) rank[at - 1] = rank_of(b, sym[at - 1], sym[at]);
         if (at + 1 < n) rank[at] = rank_of(b, sym[at], sym[at + 1]);
@@ -159,7 +187,7 @@ static void heap_down(uint64_t *heap, size_t n, size_t i)
     heap[i] = v;
 }
 
-static size_t merge_long(const sy__bpe *b, int32_t *sym, size_t n, uint64_t *heap, int32_t *rank, int32_t *prev, int32_t *next)
+static size_t merge_long(const sy__bpe *b, int32_t *sym, uint32_t *start, size_t n, uint64_t *heap, int32_t *rank, int32_t *prev, int32_t *next)
 {
     size_t entries = 0;
     for (size_t i = 0; i < n; i++) {
@@ -174,7 +202,7 @@ static size_t merge_long(const sy__bpe *b, int32_t *sym, size_t n, uint64_t *hea
         heap[0] = heap[--entries];
         heap_down(heap, entries, 0);
         if (rank[at] != r) continue;
-        sym[at] = b->merge[r].id;
+        sym[at] = joined(b, r, sym[at], sym[gone]);
         next[at] = next[gone];
         rank[gone] = NONE;
         if (next[gone] >= 0) prev[next[gone]] = at;
@@ -189,24 +217,32 @@ static size_t merge_long(const sy__bpe *b, int32_t *sym, size_t n, uint64_t *hea
         }
     }
     size_t k = 0;
-    for (int32_t p = 0; p >= 0; p = next[p]) sym[k++] = sym[p];
+    for (int32_t p = 0; p >= 0; p = next[p]) {
+        if (start) start[k] = start[p];
+        sym[k++] = sym[p];
+    }
     return k;
+}
+
+sy_status sy__bpe_join(const sy__bpe *b, int32_t *sym, uint32_t *at, size_t n, sy__room *room, size_t *left, sy_err *err)
+{
+    if (n <= SHORT) { *left = merge_short(b, sym, at, n); return SY_OK; }
+    if (n > INT32_MAX) return sy_fail(err, SY_EUNSUP, "a word of %zu symbols without a place to cut; 2147483647 is the most", n);
+    size_t bytes = n * (2 * sizeof(uint64_t) + 3 * sizeof(int32_t));
+    if (bytes > room->bytes) {
+        sy_free(room->p);
+        *room = (sy__room){ .p = sy_malloc(bytes) };
+        if (!room->p) return sy_fail(err, SY_ENOMEM, "no memory to encode a word of %zu symbols", n);
+        room->bytes = bytes;
+    }
+    uint64_t *heap = room->p;
+    int32_t *rank = (int32_t *)(heap + 2 * n);
+    *left = merge_long(b, sym, at, n, heap, rank, rank + n, rank + 2 * n);
+    return SY_OK;
 }
 
 sy_status sy__bpe_word(const sy__bpe *b, const char *s, size_t n, sy__room *room, int32_t *out, size_t *ids, sy_err *err)
 {
     for (size_t i = 0; i < n; i++) out[i] = b->byte_id[(unsigned char)s[i]];
-    if (n <= SHORT) { *ids = merge_short(b, out, n); return SY_OK; }
-    if (n > INT32_MAX) return sy_fail(err, SY_EUNSUP, "a word of %zu bytes without a place to cut; 2147483647 is the most", n);
-    size_t bytes = n * (2 * sizeof(uint64_t) + 3 * sizeof(int32_t));
-    if (bytes > room->bytes) {
-        sy_free(room->p);
-        *room = (sy__room){ .p = sy_malloc(bytes) };
-        if (!room->p) return sy_fail(err, SY_ENOMEM, "no memory to encode a word of %zu bytes", n);
-        room->bytes = bytes;
-    }
-    uint64_t *heap = room->p;
-    int32_t *rank = (int32_t *)(heap + 2 * n);
-    *ids = merge_long(b, out, n, heap, rank, rank + n, rank + 2 * n);
-    return SY_OK;
+    return sy__bpe_join(b, out, NULL, n, room, ids, err);
 }

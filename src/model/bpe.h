@@ -48,6 +48,7 @@ typedef struct sy__texts {
 sy_status sy__texts_open(sy__texts *t, size_t expected, const char *(*at)(const void *, int32_t, size_t *), const void *owner, sy_err *err);
 int32_t   sy__texts_find(const sy__texts *t, const char *s, size_t n, uint64_t hash);           /* -1: not there */
 sy_status sy__texts_add(sy__texts *t, int32_t number, uint64_t hash, sy_err *err);              /* the text is not there yet; grows */
+sy_status sy__texts_set(sy__texts *t, const char *s, size_t n, int32_t number, sy_err *err);    /* that text has this number from now on */
 void      sy__texts_close(sy__texts *t);
 
 /* --- merges -------------------------------------------------------------------------------------------------------------- */
@@ -58,9 +59,10 @@ typedef struct sy__bpe {
     int32_t    byte_id[256];                         /* the symbol of a byte, -1: the vocabulary has none */
     sy__merge *merge;                                /* [n_merges] by rank; room for half as many as there are slots */
     int        n_merges;
-    struct sy__pair { uint64_t key; int32_t rank; } *pair;       /* open addressing, at most half full; rank -1: empty */
+    struct sy__pair { uint64_t key; int32_t rank, id; } *pair;   /* open addressing, at most half full; rank -1: empty */
     int        shift;                                /* 64 - log2 of the slots */
     size_t     mask;
+    bool       shared;                               /* several merges may have one rank: sy__bpe_rerank */
 } sy__bpe;
 
 sy_status sy__bpe_open(sy__bpe *b, int expected, sy_err *err);       /* no byte has a symbol yet */
@@ -68,8 +70,13 @@ sy_status sy__bpe_open(sy__bpe *b, int expected, sy_err *err);       /* no byte 
 sy_status sy__bpe_add(sy__bpe *b, sy__merge m, int *twice, sy_err *err);
 void      sy__bpe_close(sy__bpe *b);
 
+/* Merge i has rank[i] from now on; merges of one rank are equals, of which the leftmost goes first. */
+void      sy__bpe_rerank(sy__bpe *b, const int32_t *rank);
+
 typedef struct sy__room { void *p; size_t bytes; } sy__room;         /* working memory of one caller; zeroed before, sy_free(p) after */
 /* One word of n bytes, all of which have symbols: its ids to `out`, which has room for n; their number in *ids. */
 sy_status sy__bpe_word(const sy__bpe *b, const char *s, size_t n, sy__room *room, int32_t *out, size_t *ids, sy_err *err);
+/* The same from symbols: joins them in place. at (may be NULL) [n] goes along: where each symbol begins. */
+sy_status sy__bpe_join(const sy__bpe *b, int32_t *sym, uint32_t *at, size_t n, sy__room *room, size_t *left, sy_err *err);
 
 #endif

@@ -327,11 +327,11 @@ static sy_status id_of(sy_bpe_trainer *b, sy_tokenizer *t, int32_t number, sy_bu
     sy_buf_put(joined, text, n);
     if (joined->failed) return no_memory(b, err);
     uint64_t hash = sy__hash(joined->data, joined->n);
-    if ((*id = sy__texts_find(&t->words, joined->data, joined->n, hash)) < 0) {
+    if ((*id = sy__texts_find(&t->texts, joined->data, joined->n, hash)) < 0) {
         *id = t->vocab;
         sy__tokenizer_add(t, joined->data, joined->n, 0, true);
         if (t->text.failed) return no_memory(b, err);
-        SY_TRY(sy__texts_add(&t->words, *id, hash, err));
+        SY_TRY(sy__texts_add(&t->texts, *id, hash, err));
         if (joined->n > t->longest) t->longest = joined->n;
     }
     p->joined = *id;
@@ -362,7 +362,7 @@ sy_status sy_bpe_trainer_train(sy_bpe_trainer *b, int vocab_size, sy_status (*pr
     if (b->symbol) return sy_fail(err, SY_EARG, "this trainer has learned its vocabulary; open another");
     SY_TRY(sy__tokenizer_new(&t, vocab_size, vocab_size, 1, err));
     for (int i = 0; i < 256; i++) sy__tokenizer_add(t, &(char){ (char)i }, 1, 0, true);
-    t->cut[t->cuts++] = sy__cut_gpt2;
+    sy__tokenizer_gpt2(t);
     sy_status st = sy__tokenizer_index(t, err);
     if (st == SY_OK) st = learn(b, t, vocab_size - 1, progress, arg, err);
     if (st == SY_OK) {

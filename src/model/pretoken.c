@@ -79,6 +79,8 @@ static size_t contraction(const char *s, size_t n, bool any_case)
     return any_case && n > 2 && !memcmp(s + 1, "\xC5\xBF", 2) ? 3 : 0;
 }
 
+size_t sy__contraction(const char *s, size_t n) { return contraction(s, n, true); }
+
 /* A run of spaces that begins with one of `len` bytes: all of it at the end of the text, else all but the last, \s+(?!\S), else that one. */
 static size_t spaces(const char *s, size_t n, size_t len)
 {
@@ -147,5 +149,6 @@ size_t sy__cut_digit(const char *s, size_t n)
 
 const char *sy__cut_name(sy__cut *cut)
 {
-    return cut == sy__cut_gpt2 ? "gpt2" : cut == sy__cut_gpt4 ? "gpt4" : cut == sy__cut_qwen ? "qwen" : cut == sy__cut_digit ? "digit" : "digits";
+    return cut == sy__cut_gpt2 ? "gpt2" : cut == sy__cut_gpt4 ? "gpt4" : cut == sy__cut_qwen ? "qwen" : cut == sy__cut_digit ? "digit" : cut == sy__cut_digits ? "digits"
+         : cut == sy__cut_marks ? "marks" : cut == sy__cut_o200k ? "o200k" : cut == sy__cut_tekken ? "tekken" : cut == sy__cut_deepseek3 ? "deepseek3" : "words";
 }

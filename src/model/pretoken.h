@@ -1,4 +1,4 @@
-/* model/pretoken.h - what happens to text before BPE: Unicode's normal form C, and the cut into words.
+/* model/pretoken.h - the cut of a text into words.
  *
  * Bytes that are not UTF-8 belong to the text: each malformed part (as core/utf8.h counts them) is a character of its own that is neither
  * letter, digit nor space, and goes through unchanged. Categories are those of utf8proc (2.8: of Unicode 15; letters and digits that came later are neither).
@@ -10,10 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/buffer.h"
 #include "core/status.h"
 
-/* A cut gives the length in bytes of the first piece of a text of n >= 1 bytes. Pieces follow each other without gaps; a whole
+/* A cut gives the length in bytes of the first piece of a text of n >= 1 bytes; 0: the text's first character belongs to none. A whole
  * text is cut in linear time. */
 typedef size_t sy__cut(const char *s, size_t n);
 
@@ -25,18 +24,28 @@ typedef size_t sy__cut(const char *s, size_t n);
 size_t sy__cut_gpt2(const char *s, size_t n);
 size_t sy__cut_gpt4(const char *s, size_t n);
 size_t sy__cut_qwen(const char *s, size_t n);
+#define SY__CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define SY__PATTERN_MARKS SY__CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"     /* Qwen 3.5 */
+#define SY__UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SY__LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SY__PATTERN_CASED(tail, digits) "[^\\r\\n\\p{L}\\p{N}]?" SY__UPPER "*" SY__LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" SY__UPPER "+" SY__LOWER "*" tail \
+    "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define SY__PATTERN_O200K SY__PATTERN_CASED(SY__CONTRACTION "?", "\\p{N}{1,3}")      /* GPT-4o, gpt-oss, Llama 4 */
+#define SY__PATTERN_TEKKEN SY__PATTERN_CASED("", "\\p{N}")                           /* Mistral Nemo */
+#define SY__PATTERN_DEEPSEEK3 "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+size_t sy__cut_marks(const char *s, size_t n);
+size_t sy__cut_o200k(const char *s, size_t n);
+size_t sy__cut_tekken(const char *s, size_t n);
+size_t sy__cut_deepseek3(const char *s, size_t n);
+size_t sy__cut_words(const char *s, size_t n);       /* \\w+|[^\\w\\s]+ */
+sy__cut *sy__cut_of(const char *regex);              /* the scanner of an expression, line ends in it as \\r and \\n; NULL: none */
 /* Numeric characters (Nd, Nl, No) apart from the rest: runs of them, or each alone. */
 size_t sy__cut_digits(const char *s, size_t n);
 size_t sy__cut_digit(const char *s, size_t n);
+size_t sy__contraction(const char *s, size_t n);      /* 's, 't, 're, 've, 'm, 'll, 'd in any case at s, 0: none */
 const char *sy__cut_name(sy__cut *cut);              /* a name for it, which goes into ids of tokenizers and never changes */
 
 bool sy__is_space(uint32_t cp);                      /* White_Space */
 bool sy__is_word(uint32_t cp);                       /* what \w matches: letters, marks, decimal digits, connectors, joiners */
-
-/* Whether normal form C can differ from the text; a quick look that may say yes too often. */
-bool      sy__nfc_may_change(const char *s, size_t n);
-/* Appends the text in normal form C, at most three times its length. Linear time, whatever marks pile up. */
-sy_status sy__nfc(const char *s, size_t n, sy_buf *out, sy_err *err);
-enum { SY__NFC_GROWTH = 3 };
 
 #endif

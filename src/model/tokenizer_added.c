@@ -20,8 +20,9 @@ sy_status sy__matcher_open(sy__matcher *m, const sy_tokenizer *t, bool normalize
         size_t n, before = m->text.n;
         const char *text = sy__tokenizer_text(t, a->id, &n);
         if (a->normalized != normalized) continue;
-        if (normalized && t->nfc) SY_TRY(sy__nfc(text, n, &m->text, err));
+        if (normalized) SY_TRY(sy__normalise(t, text, n, &m->text, err));
         else sy_buf_put(&m->text, text, n);
+        if (m->text.n == before) continue;           /* nothing is left to be found */
         m->pattern[m->n++] = (sy__pattern){ .n = m->text.n - before, .added = a };
         m->ordinary += !a->special;
     }

@@ -3,90 +3,17 @@
  * Every field is known and either used, without influence on ids, or refused by name: a component that is passed over in silence
  * would give other ids than the model was trained with. */
 #include <limits.h>
+#include <math.h>
 
 #include "core/alloc.h"
 #include "core/file.h"
-#include "core/json.h"
+#include "core/sha256.h"
 #include "core/utf8.h"
-#include "model/tokenizer_parts.h"
+#include "model/tokenizer_read.h"
 
 enum { MOST_BYTES = 256 << 20, MOST_IDS = 1 << 24 };
 
-/* --- reading: helpers ---------------------------------------------------------------------------------------------------- */
-
-struct reader {
-    const char   *file;
-    sy_tokenizer *t;
-    sy_buf        b, c;                 /* texts that are being turned from letters into bytes */
-};
-
-/* A text of the file for a sentence: cut short, without control characters. */
-static const char *shown(char out[64], const char *s)
-{
-    size_t n = strlen(s), k = 0;
-    for (size_t i = 0; i < n && k < 48; ) {
-        uint32_t cp;
-        int len = sy_utf8_next(s + i, n - i, &cp);
-        if (len < 0) len = -len;
-        if (cp < 32 || cp == 127) out[k++] = '?';
-        else { memcpy(out + k, s + i, (size_t)len); k += (size_t)len; }
-        i += (size_t)len;
-        if (k >= 48 && i < n) { memcpy(out + k, "...", 3); k += 3; }
-    }
-    out[k] = 0;
-    return out;
-}
-
-static const char *type_name(const json_t *v)
-{
-    static const char *const name[] = { "an object", "an array", "a string", "a whole number", "a real number", "true", "false", "null" };
-    return v ? name[json_typeof(v)] : "missing";
-}
-
-/* Is `v` of the wanted kind? '{' '[' '"' 'i' (whole number) 'b' (bool), with '?' behind: null or missing is fine, too. */
-static sy_status expect(const struct reader *r, const json_t *v, const char *kind, const char *where, sy_err *err)
-{
-    static const struct { char kind; const char *name; } kinds[] =
-        { { '{', "an object" }, { '[', "an array" }, { '"', "a string" }, { 'i', "a whole number" }, { 'b', "true or false" } };
-    bool fits = (*kind == '{' && json_is_object(v)) || (*kind == '[' && json_is_array(v)) || (*kind == '"' && json_is_string(v))
-             || (*kind == 'i' && json_is_integer(v)) || (*kind == 'b' && json_is_boolean(v)) || (kind[1] == '?' && (!v || json_is_null(v)));
-    if (fits) return SY_OK;
-    size_t k = 0;
-    while (kinds[k].kind != *kind) k++;
-    return sy_fail(err, SY_EFORMAT, "%s: %s is %s; it must be %s", r->file, where, type_name(v), kinds[k].name);
-}
-
-/* The value of a key, of that kind; `*out` is NULL for null and missing. */
-static sy_status get(const struct reader *r, const json_t *o, const char *where, const char *key, const char *kind, json_t **out, sy_err *err)
-{
-    char place[128];
-    json_t *v = json_object_get(o, key);
-    snprintf(place, sizeof place, "%s%s%s", where, *where ? "." : "", key);
-    SY_TRY(expect(r, v, kind, place, err));
-    *out = json_is_null(v) ? NULL : v;
-    return SY_OK;
-}
-
-static sy_status get_bool(const struct reader *r, const json_t *o, const char *where, const char *key, bool otherwise, bool *out, sy_err *err)
-{
-    json_t *v;
-    SY_TRY(get(r, o, where, key, "b?", &v, err));
-    *out = v ? json_is_true(v) : otherwise;
-    return SY_OK;
-}
-
-static sy_status only_keys(const struct reader *r, json_t *o, const char *where, const char *const *keys, sy_err *err)
-{
-    const char *key;
-    json_t *v;
-    char text[64];
-    json_object_foreach(o, key, v) {
-        int k = 0;
-        while (keys[k] && strcmp(keys[k], key)) k++;
-        if (!keys[k]) return sy_fail(err, SY_EUNSUP, "%s: %s%sthe field \"%s\" is not known here, so its influence on ids is not, either", r->file, where, *where ? ": " : "", shown(text, key));
-    }
-    return SY_OK;
-}
+/* --- reading: the model -------------------------------------------------------------------------------------------------- */
 
 /* The bytes that byte-level letters spell; false: they are not all such letters. */
 static bool unspell(sy_buf *b, const char *s)
@@ -102,181 +29,108 @@ static bool unspell(sy_buf *b, const char *s)
     return true;
 }
 
-/* --- reading: normalizer, pre_tokenizer, decoder: tables of components ----------------------------------------------------- */
-
-typedef sy_status read_step(struct reader *r, json_t *o, const char *where, sy_err *err);
-struct component { const char *type; const char *const *keys; read_step *read; const char *list; };   /* list: a sequence; the key of its members */
-
-static sy_status read_nfc(struct reader *r, json_t *o, const char *where, sy_err *err)
-{
-    (void)o, (void)where, (void)err;
-    r->t->nfc = true;
-    return SY_OK;
-}
-
-static sy_status add_cut(struct reader *r, sy__cut *cut, const char *where, sy_err *err)
-{
-    if (r->t->cuts == SY__MAX_CUTS) return sy_fail(err, SY_EUNSUP, "%s: %s: more than %d steps", r->file, where, SY__MAX_CUTS);
-    r->t->cut[r->t->cuts++] = cut;
-    return SY_OK;
-}
-
-static sy_status read_digits(struct reader *r, json_t *o, const char *where, sy_err *err)
-{
-    bool alone;
-    SY_TRY(get_bool(r, o, where, "individual_digits", false, &alone, err));
-    return add_cut(r, alone ? sy__cut_digit : sy__cut_digits, where, err);
-}
-
-static const struct { const char *regex; sy__cut *cut; } splits[] = { { SY__PATTERN_GPT4, sy__cut_gpt4 }, { SY__PATTERN_QWEN, sy__cut_qwen } };
-
-/* The patterns match everywhere, so cutting around matches and dropping what is no match are the same. */
-static sy_status read_split(struct reader *r, json_t *o, const char *where, sy_err *err)
-{
-    static const char *const keys[] = { "Regex", NULL };
-    json_t *pattern, *regex, *behavior;
-    bool invert;
-    char text[64], place[160];
-    SY_TRY(get(r, o, where, "pattern", "{", &pattern, err));
-    SY_TRY(get(r, o, where, "behavior", "\"", &behavior, err));
-    SY_TRY(get_bool(r, o, where, "invert", false, &invert, err));
-    snprintf(place, sizeof place, "%s.pattern", where);
-    SY_TRY(only_keys(r, pattern, place, keys, err));
-    SY_TRY(get(r, pattern, place, "Regex", "\"", &regex, err));
-    if (strcmp(json_string_value(behavior), invert ? "Removed" : "Isolated"))
-        return sy_fail(err, SY_EUNSUP, "%s: %s.behavior \"%s\" with invert %s is not supported; Isolated without and Removed with it are", r->file, where, shown(text, json_string_value(behavior)), invert ? "true" : "false");
-    for (size_t i = 0; i < SY_COUNT(splits); i++)
-        if (!strcmp(splits[i].regex, json_string_value(regex))) return add_cut(r, splits[i].cut, where, err);
-    return sy_fail(err, SY_EUNSUP, "%s: %s.Regex is \"%s\", a pattern that is not supported; those of GPT-2, GPT-4, Llama 3 and Qwen are", r->file, place, shown(text, json_string_value(regex)));
-}
-
-static sy_status read_byte_level(struct reader *r, json_t *o, const char *where, sy_err *err)
-{
-    bool regex, trim;
-    SY_TRY(get_bool(r, o, where, "add_prefix_space", true, &r->t->prefix_space, err));
-    SY_TRY(get_bool(r, o, where, "trim_offsets", true, &trim, err));          /* of offsets, which are not asked for here */
-    SY_TRY(get_bool(r, o, where, "use_regex", true, &regex, err));
-    return regex ? add_cut(r, sy__cut_gpt2, where, err) : SY_OK;
-}
-
-static sy_status read_bytes_back(struct reader *r, json_t *o, const char *where, sy_err *err)
-{
-    static const char *const flag[] = { "add_prefix_space", "trim_offsets", "use_regex" };   /* none changes what a decoder does */
-    for (size_t i = 0; i < SY_COUNT(flag); i++) {
-        bool unused;
-        SY_TRY(get_bool(r, o, where, flag[i], true, &unused, err));
-    }
-    return SY_OK;
-}
-
-static const char *const type_only[] = { "type", NULL };
-static const char *const byte_level_keys[] = { "type", "add_prefix_space", "trim_offsets", "use_regex", NULL };
-static const char *const digits_keys[] = { "type", "individual_digits", NULL };
-
-static const struct component normalizers[] = {
-    { "NFC", type_only, read_nfc, NULL },
-    { "Sequence", (const char *const[]){ "type", "normalizers", NULL }, NULL, "normalizers" },
-    { 0 }
-};
-static const struct component pre_tokenizers[] = {
-    { "ByteLevel", byte_level_keys, read_byte_level, NULL },
-    { "Digits", digits_keys, read_digits, NULL },
-    { "Sequence", (const char *const[]){ "type", "pretokenizers", NULL }, NULL, "pretokenizers" },
-    { "Split", (const char *const[]){ "type", "pattern", "behavior", "invert", NULL }, read_split, NULL },
-    { 0 }
-};
-static const struct component post_processors[] = {              /* ByteLevel moves offsets only */
-    { "ByteLevel", byte_level_keys, read_bytes_back, NULL },
-    { 0 }
-};
-static const struct component decoders[] = {
-    { "ByteLevel", byte_level_keys, read_bytes_back, NULL },
-    { "Sequence", (const char *const[]){ "type", "decoders", NULL }, NULL, "decoders" },
-    { 0 }
-};
-
-/* One component or a sequence of them. *bytes: how many were ByteLevel; in a row of steps it comes last, because what follows would
- * see letters that stand for bytes. */
-static sy_status read_component(struct reader *r, json_t *o, const char *where, const struct component *table, int depth, int *bytes, sy_err *err)
-{
-    char text[64], place[128], known[128] = "";
-    json_t *type, *list;
-    SY_TRY(expect(r, o, "{", where, err));
-    SY_TRY(get(r, o, where, "type", "\"", &type, err));
-    const struct component *c = table;
-    while (c->type && strcmp(c->type, json_string_value(type))) c++;
-    if (!c->type) {
-        for (c = table; c->type; c++) snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", c->type);
-        return sy_fail(err, SY_EUNSUP, "%s: %s of type \"%s\" is not supported; known are %s", r->file, where, shown(text, json_string_value(type)), known);
-    }
-    if (*bytes) return sy_fail(err, SY_EUNSUP, "%s: %s (%s) comes after ByteLevel, which must be the last step", r->file, where, c->type);
-    SY_TRY(only_keys(r, o, where, c->keys, err));
-    if (!c->list) {
-        *bytes += c->keys == byte_level_keys;
-        return c->read(r, o, where, err);
-    }
-    if (depth == 4) return sy_fail(err, SY_EUNSUP, "%s: %s: sequences inside sequences, %d deep", r->file, where, depth);
-    SY_TRY(get(r, o, where, c->list, "[", &list, err));
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        snprintf(place, sizeof place, "%s.%s[%zu]", where, c->list, i);
-        SY_TRY(read_component(r, json_array_get(list, i), place, table, depth + 1, bytes, err));
-    }
-    return SY_OK;
-}
-
-static sy_status read_components(struct reader *r, json_t *root, sy_err *err)
-{
-    static const struct { const char *key; const struct component *table; bool needed; } part[] = {
-        { "normalizer", normalizers, false }, { "pre_tokenizer", pre_tokenizers, true },
-        { "post_processor", post_processors, false }, { "decoder", decoders, true },
-    };
-    for (size_t i = 0; i < SY_COUNT(part); i++) {
-        json_t *o = json_object_get(root, part[i].key);
-        int bytes = 0;
-        if (o && !json_is_null(o)) SY_TRY(read_component(r, o, part[i].key, part[i].table, 0, &bytes, err));
-        if (part[i].needed && !bytes) return sy_fail(err, SY_EUNSUP, "%s: %s has no ByteLevel; only byte-level BPE is supported", r->file, part[i].key);
-    }
-    return SY_OK;
-}
-
-/* --- reading: the model -------------------------------------------------------------------------------------------------- */
-
-static sy_status read_flags(struct reader *r, json_t *model, sy_err *err)
+/* What BPE says about itself; `unk` is borrowed. */
+static sy_status read_bpe(sy__reader *r, json_t *model, sy_err *err)
 {
     static const char *const keys[] = { "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
                                         "ignore_merges", "vocab", "merges", NULL };
-    json_t *v;
-    char text[64];
-    bool flag;
-    SY_TRY(only_keys(r, model, "model", keys, err));
-    SY_TRY(get(r, model, "model", "type", "\"", &v, err));
-    if (strcmp(json_string_value(v), "BPE")) return sy_fail(err, SY_EUNSUP, "%s: a model of type \"%s\" is not supported; BPE is", r->file, shown(text, json_string_value(v)));
-    v = json_object_get(model, "dropout");
+    sy_tokenizer *t = r->t;
+    SY_TRY(sy__only_keys(r, model, "model", keys, err));
+    json_t *v = json_object_get(model, "dropout");
     if (v && !json_is_null(v) && !(json_is_number(v) && json_number_value(v) == 0))
         return sy_fail(err, SY_EUNSUP, "%s: model.dropout makes ids random; set it to null", r->file);
-    SY_TRY(get(r, model, "model", "unk_token", "\"?", &v, err));              /* bytes without a symbol are refused when they are met */
-    for (int i = 3; i <= 4; i++) {
-        SY_TRY(get(r, model, "model", keys[i], "\"?", &v, err));
-        if (v && *json_string_value(v)) return sy_fail(err, SY_EUNSUP, "%s: model.%s is \"%s\"; byte-level BPE with one is not supported", r->file, keys[i], shown(text, json_string_value(v)));
+    SY_TRY(sy__get_copy(r, model, "model", "continuing_subword_prefix", false, &t->words.prefix, err));
+    SY_TRY(sy__get_copy(r, model, "model", "end_of_word_suffix", false, &t->words.suffix, err));
+    SY_TRY(sy__get_bool(r, model, "model", "fuse_unk", false, &t->words.fuse_unk, err));
+    SY_TRY(sy__get_bool(r, model, "model", "byte_fallback", false, &t->words.byte_fallback, err));
+    SY_TRY(sy__get_bool(r, model, "model", "ignore_merges", false, &t->ignore_merges, err));
+    t->byte_level = t->byte_level && !t->words.prefix && !t->words.suffix && !t->words.byte_fallback;
+    t->words.kind = t->byte_level ? SY__BYTE_BPE : SY__CHAR_BPE;
+    return SY_OK;
+}
+
+static sy_status read_unigram(sy__reader *r, json_t *model, sy_err *err)
+{
+    long long unk;
+    json_t *vocab;
+    SY_TRY(sy__only_keys(r, model, "model", (const char *const[]){ "type", "unk_id", "vocab", "byte_fallback", NULL }, err));
+    SY_TRY(sy__get(r, model, "model", "vocab", "[", &vocab, err));
+    SY_TRY(sy__get_int(r, model, "model", "unk_id", -1, -1, (long long)json_array_size(vocab) - 1, &unk, err));
+    r->t->words.unk = (int32_t)unk;
+    r->t->words.kind = SY__UNIGRAM;
+    return sy__get_bool(r, model, "model", "byte_fallback", false, &r->t->words.byte_fallback, err);
+}
+
+static sy_status read_wordpiece(sy__reader *r, json_t *model, sy_err *err)
+{
+    long long most;
+    SY_TRY(sy__only_keys(r, model, "model", (const char *const[]){ "type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab", NULL }, err));
+    SY_TRY(sy__get_copy(r, model, "model", "continuing_subword_prefix", true, &r->t->words.prefix, err));
+    SY_TRY(sy__get_int(r, model, "model", "max_input_chars_per_word", 100, 0, LLONG_MAX, &most, err));
+    r->t->words.most_chars = (size_t)most;
+    r->t->words.kind = SY__WORDPIECE;
+    return SY_OK;
+}
+
+static sy_status read_wordlevel(sy__reader *r, json_t *model, sy_err *err)
+{
+    r->t->words.kind = SY__WORDLEVEL;
+    return sy__only_keys(r, model, "model", (const char *const[]){ "type", "unk_token", "vocab", NULL }, err);
+}
+
+static const struct { const char *type; sy_status (*read)(sy__reader *r, json_t *model, sy_err *err); } models[] = {
+    { "BPE", read_bpe }, { "Unigram", read_unigram }, { "WordLevel", read_wordlevel }, { "WordPiece", read_wordpiece },
+};
+
+/* Files of long ago leave the type out: what has merges is BPE. */
+static sy_status read_model(sy__reader *r, json_t *model, sy_err *err)
+{
+    json_t *type;
+    char text[64];
+    SY_TRY(sy__get(r, model, "model", "type", json_object_get(model, "merges") ? "\"?" : "\"", &type, err));
+    r->t->byte_level = false;
+    for (size_t i = 0; i < SY_COUNT(models); i++) {
+        if (type ? strcmp(models[i].type, json_string_value(type)) : i > 0) continue;
+        r->t->byte_level = models[i].read == read_bpe;
+        return models[i].read(r, model, err);
     }
-    SY_TRY(get_bool(r, model, "model", "fuse_unk", false, &flag, err));
-    SY_TRY(get_bool(r, model, "model", "byte_fallback", false, &flag, err));
-    if (flag) return sy_fail(err, SY_EUNSUP, "%s: model.byte_fallback is true; it is supported with bytes as letters (ByteLevel) only, where it must be false", r->file);
-    return get_bool(r, model, "model", "ignore_merges", false, &r->t->ignore_merges, err);
+    return sy_fail(err, SY_EUNSUP, "%s: a model of type \"%s\" is not supported; BPE, Unigram, WordLevel and WordPiece are", r->file, sy__shown(text, json_string_value(type)));
+}
+
+/* The texts of Unigram's vocab, which is a list of [text, score], by id. */
+static sy_status list_vocab(sy__reader *r, json_t *vocab, const char **by_id, sy_err *err)
+{
+    size_t n = json_array_size(vocab);
+    double *score = sy_malloc(sy_mul_size(n + 1, sizeof *score)), least = INFINITY;
+    if (!score) return sy_fail(err, SY_ENOMEM, "%s: no memory for %zu scores", r->file, n);
+    r->t->words.score = score;
+    for (size_t i = 0; i < n; i++) {
+        char where[64];
+        json_t *pair = json_array_get(vocab, i), *text = json_array_get(pair, 0), *v = json_array_get(pair, 1);
+        snprintf(where, sizeof where, "model.vocab[%zu]", i);
+        SY_TRY(sy__expect(r, pair, "[", where, err));
+        if (json_array_size(pair) != 2 || !json_is_string(text) || !json_is_number(v)) return sy_fail(err, SY_EFORMAT, "%s: %s must be a text and a score", r->file, where);
+        if (json_string_length(text) > 2 * SY__TOKEN_MAX) return sy_fail(err, SY_EUNSUP, "%s: %s has a text of %zu bytes; %d is the most", r->file, where, json_string_length(text), 2 * SY__TOKEN_MAX);
+        by_id[i] = json_string_value(text);
+        score[i] = json_number_value(v);
+        if (score[i] < least) least = score[i];
+    }
+    r->t->words.unk_score = least - 10;              /* of a character that the vocabulary does not have */
+    return SY_OK;
 }
 
 /* The texts of model.vocab by id: 0 .. n-1, each once. */
-static sy_status order_vocab(struct reader *r, json_t *vocab, const char **by_id, sy_err *err)
+static sy_status order_vocab(sy__reader *r, json_t *vocab, const char **by_id, sy_err *err)
 {
     const char *key;
     json_t *v;
     char text[64], other[64];
     long long n = (long long)json_object_size(vocab);
     json_object_foreach(vocab, key, v) {
-        if (!json_is_integer(v)) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: the id of \"%s\" is %s; it must be a whole number", r->file, shown(text, key), type_name(v));
+        if (!json_is_integer(v)) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: the id of \"%s\" is %s; it must be a whole number", r->file, sy__shown(text, key), sy__json_type(v));
         long long id = json_integer_value(v);
-        if (id < 0 || id >= n) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: \"%s\" has id %lld, beyond the vocabulary of %lld (0 to %lld)", r->file, shown(text, key), id, n, n - 1);
-        if (by_id[id]) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: \"%s\" and \"%s\" both have id %lld", r->file, shown(other, by_id[id]), shown(text, key), id);
+        if (id < 0 || id >= n) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: \"%s\" has id %lld, beyond the vocabulary of %lld (0 to %lld)", r->file, sy__shown(text, key), id, n, n - 1);
+        if (by_id[id]) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: \"%s\" and \"%s\" both have id %lld", r->file, sy__shown(other, by_id[id]), sy__shown(text, key), id);
         if (!*key) return sy_fail(err, SY_EFORMAT, "%s: model.vocab: id %lld is an empty text", r->file, id);
         if (strlen(key) > 2 * SY__TOKEN_MAX) return sy_fail(err, SY_EUNSUP, "%s: model.vocab: id %lld has a text of %zu bytes; %d is the most", r->file, id, strlen(key), 2 * SY__TOKEN_MAX);
         by_id[id] = key;
@@ -285,21 +139,21 @@ static sy_status order_vocab(struct reader *r, json_t *vocab, const char **by_id
 }
 
 /* What an entry of added_tokens says; `content` is borrowed from the JSON. */
-static sy_status read_added(struct reader *r, json_t *list, size_t i, sy__added *a, const char **content, sy_err *err)
+static sy_status read_added(sy__reader *r, json_t *list, size_t i, sy__added *a, const char **content, sy_err *err)
 {
     static const char *const keys[] = { "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special", NULL };
     char where[64];
     json_t *o = json_array_get(list, i), *id, *text;
     snprintf(where, sizeof where, "added_tokens[%zu]", i);
-    SY_TRY(expect(r, o, "{", where, err));
-    SY_TRY(only_keys(r, o, where, keys, err));
-    SY_TRY(get(r, o, where, "id", "i", &id, err));
-    SY_TRY(get(r, o, where, "content", "\"", &text, err));
-    SY_TRY(get_bool(r, o, where, "special", false, &a->special, err));
-    SY_TRY(get_bool(r, o, where, "normalized", !a->special, &a->normalized, err));
-    SY_TRY(get_bool(r, o, where, "lstrip", false, &a->lstrip, err));
-    SY_TRY(get_bool(r, o, where, "rstrip", false, &a->rstrip, err));
-    SY_TRY(get_bool(r, o, where, "single_word", false, &a->single_word, err));
+    SY_TRY(sy__expect(r, o, "{", where, err));
+    SY_TRY(sy__only_keys(r, o, where, keys, err));
+    SY_TRY(sy__get(r, o, where, "id", "i", &id, err));
+    SY_TRY(sy__get(r, o, where, "content", "\"", &text, err));
+    SY_TRY(sy__get_bool(r, o, where, "special", false, &a->special, err));
+    SY_TRY(sy__get_bool(r, o, where, "normalized", !a->special, &a->normalized, err));
+    SY_TRY(sy__get_bool(r, o, where, "lstrip", false, &a->lstrip, err));
+    SY_TRY(sy__get_bool(r, o, where, "rstrip", false, &a->rstrip, err));
+    SY_TRY(sy__get_bool(r, o, where, "single_word", false, &a->single_word, err));
     size_t n = json_string_length(text);
     if (!n) return sy_fail(err, SY_EFORMAT, "%s: %s.content is empty; it would be found everywhere", r->file, where);
     if (n > SY__TOKEN_MAX) return sy_fail(err, SY_EUNSUP, "%s: %s.content has %zu bytes; %d is the most", r->file, where, n, SY__TOKEN_MAX);
@@ -312,50 +166,63 @@ static sy_status read_added(struct reader *r, json_t *list, size_t i, sy__added 
 
 /* Added tokens that are in the vocabulary have their id there; the others follow it, in order and without gaps, as the `tokenizers`
  * package numbers them whatever the file says. */
-static sy_status place_added(struct reader *r, json_t *vocab, size_t i, const sy__added *a, const char *content, int next, sy_err *err)
+static sy_status place_added(sy__reader *r, json_t *vocab, size_t i, const sy__added *a, const char *content, int next, sy_err *err)
 {
     char text[64];
     json_t *known = json_object_get(vocab, content);
     if (known && json_integer_value(known) != a->id)
-        return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] gives \"%s\" the id %d, model.vocab %lld", r->file, i, shown(text, content), a->id, (long long)json_integer_value(known));
+        return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] gives \"%s\" the id %d, model.vocab %lld", r->file, i, sy__shown(text, content), a->id, (long long)json_integer_value(known));
     if (known || a->id == next) return SY_OK;
-    if (a->id < next) return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] (\"%s\") has the id %d of another token; the next free one is %d", r->file, i, shown(text, content), a->id, next);
-    return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] (\"%s\") has id %d, beyond the vocabulary; the next free one is %d", r->file, i, shown(text, content), a->id, next);
+    if (a->id < next) return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] (\"%s\") has the id %d of another token; the next free one is %d", r->file, i, sy__shown(text, content), a->id, next);
+    return sy_fail(err, SY_EFORMAT, "%s: added_tokens[%zu] (\"%s\") has id %d, beyond the vocabulary; the next free one is %d", r->file, i, sy__shown(text, content), a->id, next);
 }
 
-static sy_status read_tokens(struct reader *r, json_t *vocab, json_t *list, const char **by_id, sy_err *err)
+/* A vocabulary by text, as it is for the other models; of equal texts the last one counts. */
+static json_t *ids_of(const char **by_id, int n)
+{
+    json_t *o = json_object();
+    for (int i = 0; o && i < n; i++) {
+        json_t *v = json_integer(i);
+        if (v && json_object_set_new_nocheck(o, by_id[i], v) == 0) continue;
+        json_decref(o);
+        o = NULL;
+    }
+    return o;
+}
+
+static sy_status read_tokens(sy__reader *r, json_t *vocab, json_t *list, const char **by_id, sy_err *err)
 {
     sy_tokenizer *t = r->t;
-    int n = (int)json_object_size(vocab);
+    bool list_of_pairs = json_is_array(vocab);
+    const int own = (int)(list_of_pairs ? json_array_size(vocab) : json_object_size(vocab));
+    int n = own;
     unsigned char *special = t->whole;                           /* free until the tokenizer is sealed */
-    SY_TRY(order_vocab(r, vocab, by_id, err));
+    SY_TRY(list_of_pairs ? list_vocab(r, vocab, by_id, err) : order_vocab(r, vocab, by_id, err));
+    json_t *ids = list_of_pairs ? ids_of(by_id, own) : json_incref(vocab);
+    if (!ids) return sy_fail(err, SY_ENOMEM, "%s: no memory for its vocabulary", r->file);
+    sy_status st = SY_OK;
     for (size_t i = 0; i < json_array_size(list); i++) {         /* first a look at which texts of the vocabulary are special */
         sy__added *a = &t->added[t->n_added];
         const char *content = NULL;
-        SY_TRY(read_added(r, list, i, a, &content, err));
-        SY_TRY(place_added(r, vocab, i, a, content, n, err));
+        if ((st = read_added(r, list, i, a, &content, err)) != SY_OK || (st = place_added(r, ids, i, a, content, n, err)) != SY_OK) break;
         if (a->id == n) by_id[n++] = content;
-        special[a->id] = a->special;
+        special[a->id] = a->special ? 1 : 2;
         t->n_added++;
     }
+    json_decref(ids);
+    SY_TRY(st);
     for (int id = 0; id < n; id++) {
-        bool model = id < (int)json_object_size(vocab), bytes = model && !special[id] && unspell(&r->b, by_id[id]);
+        bool model = id < own, bytes = t->byte_level && model && special[id] != 1 && unspell(&r->b, by_id[id]);
+        if (bytes && special[id] == 2 && strcmp(r->b.data, by_id[id])) bytes = false;          /* an added token is its text, not bytes that it may spell */
         if (bytes) sy__tokenizer_add(t, r->b.data, r->b.n, 0, true);
-        else sy__tokenizer_add(t, by_id[id], strlen(by_id[id]), (special[id] ? SY__SPECIAL : 0) | (model && !special[id] ? SY__RAW : 0), model);
+        else sy__tokenizer_add(t, by_id[id], strlen(by_id[id]), (special[id] == 1 ? SY__SPECIAL : 0) | (t->byte_level && model && special[id] != 1 ? SY__RAW : 0), model);
         special[id] = 0;
-    }
-    for (int i = 0; i < t->n_added; i++) {
-        char text[64];
-        size_t len;
-        const char *s = sy__tokenizer_text(t, t->added[i].id, &len);
-        if (!r->b.failed && !t->text.failed && strcmp(s, by_id[t->added[i].id]))
-            return sy_fail(err, SY_EUNSUP, "%s: added_tokens[%d] (\"%s\") is in model.vocab, too, where it spells other bytes", r->file, i, shown(text, by_id[t->added[i].id]));
     }
     return r->b.failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for its vocabulary", r->file) : sy__tokenizer_index(t, err);
 }
 
 /* The two sides of merge i: "left right" or ["left", "right"], as copies in r->b with a NUL between. */
-static sy_status sides(struct reader *r, const json_t *m, size_t i, const char **left, const char **right, sy_err *err)
+static sy_status sides(sy__reader *r, const json_t *m, size_t i, const char **left, const char **right, sy_err *err)
 {
     const char *space = NULL, *s = json_string_value(m);
     sy_buf_clear(&r->c);
@@ -373,19 +240,24 @@ static sy_status sides(struct reader *r, const json_t *m, size_t i, const char *
     return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] must be two tokens: \"left right\" or [\"left\", \"right\"]", r->file, i);
 }
 
-static sy_status find_side(struct reader *r, const char *s, size_t i, int32_t *id, sy_err *err)
+static sy_status find_side(sy__reader *r, const char *s, size_t i, int32_t *id, sy_err *err)
 {
     char text[64];
-    *id = unspell(&r->b, s) && r->b.n ? sy__texts_find(&r->t->words, r->b.data, r->b.n, sy__hash(r->b.data, r->b.n)) : -1;
+    size_t n = strlen(s);
+    if (r->t->byte_level) *id = unspell(&r->b, s) && r->b.n ? sy__texts_find(&r->t->texts, r->b.data, r->b.n, sy__hash(r->b.data, r->b.n)) : -1;
+    else *id = n ? sy__texts_find(&r->t->texts, s, n, sy__hash(s, n)) : -1;
     if (*id >= 0 || r->b.failed) return r->b.failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for its merges", r->file) : SY_OK;
-    return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] names \"%s\", which is no byte-level token of model.vocab", r->file, i, shown(text, s));
+    return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] names \"%s\", which is no %stoken of model.vocab", r->file, i, sy__shown(text, s), r->t->byte_level ? "byte-level " : "");
 }
 
-static sy_status read_merges(struct reader *r, const json_t *merges, sy_err *err)
+static sy_status read_merges(sy__reader *r, const json_t *merges, sy_err *err)
 {
     sy_tokenizer *t = r->t;
     char a[64], b[64];
+    size_t prefix = t->words.prefix ? strlen(t->words.prefix) : 0;
     for (size_t i = 0; i < json_array_size(merges); i++) {
+        const char *line = json_string_value(json_array_get(merges, i));
+        if (line && !strncmp(line, "#version", 8)) continue;
         const char *left = NULL, *right = NULL, *text;
         size_t n;
         sy__merge m;
@@ -395,54 +267,157 @@ static sy_status read_merges(struct reader *r, const json_t *merges, sy_err *err
         SY_TRY(find_side(r, right, i, &m.right, err));
         sy_buf_clear(&r->b);
         text = sy__tokenizer_text(t, m.left, &n), sy_buf_put(&r->b, text, n);
-        text = sy__tokenizer_text(t, m.right, &n), sy_buf_put(&r->b, text, n);
+        text = sy__tokenizer_text(t, m.right, &n);
+        if (n < prefix) return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu]: \"%s\" is shorter than the prefix of what continues a word", r->file, i, sy__shown(b, right));
+        sy_buf_put(&r->b, text + prefix, n - prefix);
         if (r->b.failed) return sy_fail(err, SY_ENOMEM, "%s: no memory for its merges", r->file);
-        m.id = sy__texts_find(&t->words, r->b.data, r->b.n, sy__hash(r->b.data, r->b.n));
-        if (m.id < 0) return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] joins \"%s\" and \"%s\" to a text that is no token of model.vocab", r->file, i, shown(a, left), shown(b, right));
+        m.id = sy__texts_find(&t->texts, r->b.data, r->b.n, sy__hash(r->b.data, r->b.n));
+        if (m.id < 0) return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] joins \"%s\" and \"%s\" to a text that is no token of model.vocab", r->file, i, sy__shown(a, left), sy__shown(b, right));
         SY_TRY(sy__bpe_add(&t->bpe, m, &twice, err));
-        if (twice >= 0) return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] (\"%s\" and \"%s\") is model.merges[%d] again", r->file, i, shown(a, left), shown(b, right), twice);
+        if (twice >= 0) return sy_fail(err, SY_EFORMAT, "%s: model.merges[%zu] (\"%s\" and \"%s\") is model.merges[%d] again", r->file, i, sy__shown(a, left), sy__shown(b, right), twice);
     }
     return SY_OK;
 }
 
-/* --- reading: the whole -------------------------------------------------------------------------------------------------- */
-
-static sy_status fill(struct reader *r, json_t *root, json_t *vocab, json_t *merges, json_t *list, sy_err *err)
+/* The unknown token, which need not be a token of the vocabulary as long as nothing is unknown. */
+static sy_status read_unknown(sy__reader *r, json_t *model, sy_err *err)
 {
-    size_t ids = json_object_size(vocab) + json_array_size(list);
+    json_t *v;
+    sy__words *w = &r->t->words;
+    if (w->kind == SY__UNIGRAM) return SY_OK;
+    SY_TRY(sy__get(r, model, "model", "unk_token", w->kind == SY__WORDPIECE || w->kind == SY__WORDLEVEL ? "\"" : "\"?", &v, err));
+    if (!v || r->t->byte_level) return SY_OK;
+    const char *s = json_string_value(v);
+    w->unk = sy__texts_find(&r->t->texts, s, strlen(s), sy__hash(s, strlen(s)));
+    return SY_OK;
+}
+
+/* Tries of what the model looks for. */
+static sy_status plant(sy_tokenizer *t, sy_err *err)
+{
+    sy__words *w = &t->words;
+    if (w->kind != SY__UNIGRAM && w->kind != SY__WORDPIECE) return SY_OK;
+    SY_TRY(sy__trie_open(&w->trie, err));
+    for (int id = 0; id < t->model; id++) {
+        size_t n;
+        const char *s = sy__tokenizer_text(t, id, &n);
+        SY_TRY(sy__trie_add(&w->trie, s, n, id, err));
+    }
+    for (const char *s = w->prefix; s && *s; s++) if (!(w->inside = sy__trie_step(&w->trie, s == w->prefix ? 0 : w->inside, (unsigned char)*s))) break;
+    return SY_OK;
+}
+
+/* Byte-level BPE without an id for a byte that UTF-8 has, but with an unknown token: such bytes are unknown, so texts stay letters. */
+static bool lacks_bytes(json_t *model, json_t *vocab)
+{
+    if (!json_is_string(json_object_get(model, "unk_token"))) return false;
+    for (int b = 0; b < 0xF5; b++) {
+        char letter[5] = "";
+        if (b == 0xC0 || b == 0xC1) continue;
+        letter[sy_utf8_put(sy__byte_letter(b), letter)] = 0;
+        if (!json_object_get(vocab, letter)) return true;
+    }
+    return false;
+}
+
+static int put_text(const char *s, size_t n, void *b)
+{
+    sy_buf_put(b, s, n);
+    return ((sy_buf *)b)->failed ? -1 : 0;
+}
+
+/* What decides ids beside texts, merges and cuts, in an order of its own. */
+static sy_status put_extra(sy__reader *r, json_t *root, json_t *model, sy_err *err)
+{
+    static const char *const parts[] = { "normalizer", "pre_tokenizer", "post_processor", "decoder" };
+    const char *key;
+    json_t *v;
+    sy_buf *b = &r->t->extra;
+    if (sy__steps_are_plain(r->t)) return SY_OK;
+    for (size_t i = 0; i < SY_COUNT(parts); i++) {
+        v = json_object_get(root, parts[i]);
+        sy_buf_printf(b, "%s:", parts[i]);
+        if (v) json_dump_callback(v, put_text, b, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    }
+    json_object_foreach(model, key, v) {
+        bool list = !strcmp(key, "merges") || (!strcmp(key, "vocab") && json_is_object(v));       /* which the digest has anyway */
+        if (list || json_is_null(v)) continue;
+        sy_buf_printf(b, "%s:", key);
+        json_dump_callback(v, put_text, b, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    }
+    if (b->failed) return sy_fail(err, SY_ENOMEM, "%s: no memory for its parts", r->file);
+    sy_sha256 sum;                                   /* a vocabulary of scores is megabytes */
+    unsigned char hash[32];
+    sy_sha256_start(&sum);
+    sy_sha256_add(&sum, b->data, b->n);
+    sy_sha256_end(&sum, hash);
+    sy_buf_free(b);
+    *b = (sy_buf){ 0 };
+    sy_buf_put(b, hash, sizeof hash);
+    return b->failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for its parts", r->file) : SY_OK;
+}
+
+static sy_status fill(sy__reader *r, json_t *root, json_t *vocab, json_t *merges, json_t *list, sy_err *err)
+{
+    json_t *model = json_object_get(root, "model");
+    size_t ids = json_object_size(vocab) + json_array_size(vocab) + json_array_size(list);
     const char **by_id = sy_calloc(ids + 1, sizeof *by_id);
     if (!by_id) return sy_fail(err, SY_ENOMEM, "%s: no memory for %zu tokens", r->file, ids);
-    sy_status st = read_components(r, root, err);
-    if (st == SY_OK) st = read_flags(r, json_object_get(root, "model"), err);
+    sy_status st = read_model(r, model, err);
+    if (r->t->byte_level && (!sy__bytes_at_both_ends(root) || lacks_bytes(model, vocab))) r->t->byte_level = false, r->t->words.kind = SY__CHAR_BPE;
+    if (st == SY_OK) st = sy__read_steps(r, root, err);
     if (st == SY_OK) st = read_tokens(r, vocab, list, by_id, err);
     if (st == SY_OK) st = read_merges(r, merges, err);
+    if (st == SY_OK) st = read_unknown(r, model, err);
+    if (st == SY_OK) st = plant(r->t, err);
+    if (st == SY_OK) st = sy__read_posts(r, root, err);
+    if (st == SY_OK) st = put_extra(r, root, model, err);
     sy_free(by_id);
     if (st != SY_OK) return st;
     r->t->eot = sy_tokenizer_find(r->t, SY__EOT_TEXT);
     return sy_within(err, sy__tokenizer_seal(r->t, err), "%s", r->file);
 }
 
+/* Truncation and padding are for batches of a fixed shape, which are not made here. */
+static sy_status note(sy__reader *r, json_t *root, sy_err *err)
+{
+    static const char *const part[] = { "truncation", "padding" };
+    sy_buf b = { 0 };
+    for (size_t i = 0; i < SY_COUNT(part); i++) {
+        json_t *v = json_object_get(root, part[i]), *n = json_object_get(v, "max_length");
+        if (!v || json_is_null(v)) continue;
+        if (!json_is_object(v)) { sy_buf_free(&b); return sy__expect(r, v, "{?", part[i], err); }
+        sy_buf_printf(&b, "%s%s", b.n ? " and " : "", part[i]);
+        if (json_is_integer(n)) sy_buf_printf(&b, " (max_length %lld)", (long long)json_integer_value(n));
+    }
+    if (b.n) sy_buf_text(&b, " of the tokenizer.json left out: texts are never cut or padded");
+    bool failed = b.failed || (b.n && !(r->t->notes = sy_strdup(b.data)));
+    sy_buf_free(&b);
+    return failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for notes", r->file) : SY_OK;
+}
+
 static sy_status from_json(sy_tokenizer **out, json_t *root, const char *file, sy_err *err)
 {
     static const char *const keys[] = { "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model", NULL };
-    struct reader r = { .file = file };
+    sy__reader r = { .file = file };
     json_t *model, *vocab, *merges, *list, *v;
     char text[64];
-    SY_TRY(expect(&r, root, "{", "the file", err));
-    SY_TRY(only_keys(&r, root, "", keys, err));
-    SY_TRY(get(&r, root, "", "version", "\"?", &v, err));
-    if (v && strcmp(json_string_value(v), "1.0")) return sy_fail(err, SY_EUNSUP, "%s: version \"%s\" is not known; 1.0 is", file, shown(text, json_string_value(v)));
-    for (int i = 1; i <= 2; i++)
-        if ((v = json_object_get(root, keys[i])) != NULL && !json_is_null(v))
-            return sy_fail(err, SY_EUNSUP, "%s: %s is set; the engine never cuts or pads what it encodes: set it to null", file, keys[i]);
-    SY_TRY(get(&r, root, "", "added_tokens", "[?", &list, err));
-    SY_TRY(get(&r, root, "", "model", "{", &model, err));
-    SY_TRY(get(&r, model, "model", "vocab", "{", &vocab, err));
-    SY_TRY(get(&r, model, "model", "merges", "[", &merges, err));
-    if (json_object_size(vocab) + json_array_size(list) > MOST_IDS || json_array_size(merges) > MOST_IDS)
-        return sy_fail(err, SY_EUNSUP, "%s: %zu tokens and %zu merges; %d is the most", file, json_object_size(vocab) + json_array_size(list), json_array_size(merges), MOST_IDS);
-    SY_TRY(sy__tokenizer_new(&r.t, (int)(json_object_size(vocab) + json_array_size(list)), (int)json_array_size(merges), (int)json_array_size(list), err));
-    sy_status st = fill(&r, root, vocab, merges, list, err);
+    SY_TRY(sy__expect(&r, root, "{", "the file", err));
+    SY_TRY(sy__only_keys(&r, root, "", keys, err));
+    SY_TRY(sy__get(&r, root, "", "version", "\"?", &v, err));
+    if (v && strcmp(json_string_value(v), "1.0")) return sy_fail(err, SY_EUNSUP, "%s: version \"%s\" is not known; 1.0 is", file, sy__shown(text, json_string_value(v)));
+    SY_TRY(sy__get(&r, root, "", "added_tokens", "[?", &list, err));
+    SY_TRY(sy__get(&r, root, "", "model", "{", &model, err));
+    const char *type = json_string_value(json_object_get(model, "type"));
+    bool unigram = type && !strcmp(type, "Unigram"), bpe = !type || !strcmp(type, "BPE");
+    SY_TRY(sy__get(&r, model, "model", "vocab", unigram ? "[" : "{", &vocab, err));
+    SY_TRY(sy__get(&r, model, "model", "merges", bpe ? "[" : "[?", &merges, err));
+    size_t ids = json_object_size(vocab) + json_array_size(vocab) + json_array_size(list);
+    if (ids > MOST_IDS || json_array_size(merges) > MOST_IDS)
+        return sy_fail(err, SY_EUNSUP, "%s: %zu tokens and %zu merges; %d is the most", file, ids, json_array_size(merges), MOST_IDS);
+    SY_TRY(sy__tokenizer_new(&r.t, (int)ids, (int)json_array_size(merges), (int)json_array_size(list), err));
+    sy_status st = note(&r, root, err);
+    if (st == SY_OK) st = fill(&r, root, vocab, merges, list, err);
     sy_buf_free(&r.b);
     sy_buf_free(&r.c);
     if (st != SY_OK) { sy_tokenizer_close(r.t); return st; }
@@ -453,27 +428,35 @@ static sy_status from_json(sy_tokenizer **out, json_t *root, const char *file, s
 sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t n, const char *name, sy_err *err)
 {
     json_t *root;
+    sy_tokenizer *t = NULL;
     SY_TRY(sy_json_parse(&root, json, n, name, err));
-    sy_status st = from_json(out, root, name, err);
+    sy_status st = from_json(&t, root, name, err);
     json_decref(root);
-    return st;
+    SY_TRY(st);
+    sy_buf_put(&t->source, json, n);
+    if (t->source.failed) {
+        sy_tokenizer_close(t);
+        return sy_fail(err, SY_ENOMEM, "%s: no memory for %zu bytes", name, n);
+    }
+    *out = t;
+    return SY_OK;
 }
 
 /* tokenizer_config.json beside it says which token ends a text; without one it is <|endoftext|>, where there is such a token. */
 static sy_status read_config(sy_tokenizer *t, const char *path, sy_err *err)
 {
-    struct reader r = { .file = path, .t = t };
+    sy__reader r = { .file = path, .t = t };
     json_t *root, *eos;
     char text[64];
     SY_TRY(sy_json_read(&root, path, MOST_BYTES, err));
-    sy_status st = expect(&r, root, "{", "the file", err);
+    sy_status st = sy__expect(&r, root, "{", "the file", err);
     eos = json_object_get(root, "eos_token");
     if (json_is_object(eos)) eos = json_object_get(eos, "content");
     if (st == SY_OK && json_object_get(root, "eos_token")) {
-        st = expect(&r, eos, "\"?", "eos_token", err);
+        st = sy__expect(&r, eos, "\"?", "eos_token", err);
         t->eot = json_is_string(eos) ? sy_tokenizer_find(t, json_string_value(eos)) : -1;
         if (st == SY_OK && json_is_string(eos) && t->eot < 0)
-            st = sy_fail(err, SY_EFORMAT, "%s: eos_token \"%s\" is no special token of the tokenizer.json beside it", path, shown(text, json_string_value(eos)));
+            st = sy_fail(err, SY_EFORMAT, "%s: eos_token \"%s\" is no special token of the tokenizer.json beside it", path, sy__shown(text, json_string_value(eos)));
     }
     json_decref(root);
     return st;
@@ -482,16 +465,19 @@ static sy_status read_config(sy_tokenizer *t, const char *path, sy_err *err)
 sy_status sy_tokenizer_load(sy_tokenizer **out, const char *path, sy_err *err)
 {
     char file[1024], config[1024];
-    json_t *root;
-    sy_tokenizer *t;
+    sy_buf text = { 0 };
+    sy_tokenizer *t = NULL;
     if (sy_is_dir(path)) {
         SY_TRY(sy_path(file, sizeof file, path, "tokenizer.json", err));
         path = file;
     }
-    SY_TRY(sy_json_read(&root, path, MOST_BYTES, err));
-    sy_status st = from_json(&t, root, path, err);
-    json_decref(root);
-    if (st != SY_OK) return st;
+    bool gguf;
+    sy_status st = sy__tokenizer_load_gguf(out, path, &gguf, err);
+    if (st != SY_OK || gguf) return st;
+    st = sy_file_read(path, MOST_BYTES, &text, err);
+    if (st == SY_OK) st = sy_tokenizer_from_memory(&t, text.data ? text.data : "", text.n, path, err);
+    sy_buf_free(&text);
+    SY_TRY(st);
     const char *slash = strrchr(path, '/');
     snprintf(config, sizeof config, "%.*s", slash ? (int)(slash - path + 1) : 0, path);
     if (strlen(config) + sizeof "tokenizer_config.json" <= sizeof config) strcat(config, "tokenizer_config.json");
@@ -514,46 +500,17 @@ static sy_status put_file(const char *dir, const char *name, const sy_buf *b, sy
     return sy_file_write(path, b->data, b->n, err);
 }
 
+/* ByteLevel as what is made here needs it: GPT-2's cut, or none. */
 static void put_byte_level(sy_json *j, const sy_tokenizer *t)
 {
+    bool cuts = false;
+    for (int i = 0; i < t->steps; i++) cuts |= t->step[i].cuts;
     sy_json_begin(j, '{');
     sy_json_key(j, "type"), sy_json_text(j, "ByteLevel");
-    sy_json_key(j, "add_prefix_space"), sy_json_bool(j, t->prefix_space);
+    sy_json_key(j, "add_prefix_space"), sy_json_bool(j, false);
     sy_json_key(j, "trim_offsets"), sy_json_bool(j, true);
-    sy_json_key(j, "use_regex"), sy_json_bool(j, t->cuts && t->cut[t->cuts - 1] == sy__cut_gpt2);
+    sy_json_key(j, "use_regex"), sy_json_bool(j, cuts);
     sy_json_end(j, '}');
-}
-
-static void put_cut(sy_json *j, sy__cut *cut)
-{
-    size_t k = 0;
-    while (k < SY_COUNT(splits) && splits[k].cut != cut) k++;
-    sy_json_begin(j, '{');
-    sy_json_key(j, "type"), sy_json_text(j, k < SY_COUNT(splits) ? "Split" : "Digits");
-    if (k < SY_COUNT(splits)) {
-        sy_json_key(j, "pattern"), sy_json_begin(j, '{');
-        sy_json_key(j, "Regex"), sy_json_text(j, splits[k].regex);
-        sy_json_end(j, '}');
-        sy_json_key(j, "behavior"), sy_json_text(j, "Isolated");
-        sy_json_key(j, "invert"), sy_json_bool(j, false);
-    } else sy_json_key(j, "individual_digits"), sy_json_bool(j, cut == sy__cut_digit);
-    sy_json_end(j, '}');
-}
-
-static void put_pre_tokenizer(sy_json *j, const sy_tokenizer *t)
-{
-    bool sequence = t->cuts && t->cut[0] != sy__cut_gpt2;
-    if (sequence) {
-        sy_json_begin(j, '{');
-        sy_json_key(j, "type"), sy_json_text(j, "Sequence");
-        sy_json_key(j, "pretokenizers"), sy_json_begin(j, '[');
-    }
-    for (int i = 0; i < t->cuts && t->cut[i] != sy__cut_gpt2; i++) put_cut(j, t->cut[i]);
-    put_byte_level(j, t);
-    if (sequence) {
-        sy_json_end(j, ']');
-        sy_json_end(j, '}');
-    }
 }
 
 static void put_added(sy_json *j, const sy_tokenizer *t)
@@ -621,19 +578,18 @@ void sy__tokenizer_write(const sy_tokenizer *t, sy_buf *b)
 {
     sy_json j;
     sy_buf word = { 0 };
+    if (t->source.n) {                               /* as it was read: nothing that others may need is lost */
+        sy_buf_put(b, t->source.data, t->source.n);
+        return;
+    }
     sy_json_open(&j, b, 1);
     sy_json_begin(&j, '{');
     sy_json_key(&j, "version"), sy_json_text(&j, "1.0");
     sy_json_key(&j, "truncation"), sy_json_null(&j);
     sy_json_key(&j, "padding"), sy_json_null(&j);
     sy_json_key(&j, "added_tokens"), put_added(&j, t);
-    sy_json_key(&j, "normalizer");
-    if (t->nfc) {
-        sy_json_begin(&j, '{');
-        sy_json_key(&j, "type"), sy_json_text(&j, "NFC");
-        sy_json_end(&j, '}');
-    } else sy_json_null(&j);
-    sy_json_key(&j, "pre_tokenizer"), put_pre_tokenizer(&j, t);
+    sy_json_key(&j, "normalizer"), sy_json_null(&j);
+    sy_json_key(&j, "pre_tokenizer"), put_byte_level(&j, t);
     sy_json_key(&j, "post_processor"), sy_json_null(&j);
     sy_json_key(&j, "decoder"), put_byte_level(&j, t);
     sy_json_key(&j, "model"), put_model(&j, t, &word);

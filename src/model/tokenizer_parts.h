@@ -2,19 +2,21 @@
 #ifndef SY_TOKENIZER_PARTS_H
 #define SY_TOKENIZER_PARTS_H
 
-#include "model/bpe.h"
+#include "model/normal.h"
 #include "model/pretoken.h"
 #include "model/tokenizer.h"
+#include "model/words.h"
 
 #define SY__EOT_TEXT "<|endoftext|>"
-enum { SY__MAX_CUTS = 8 };
+enum { SY__MAX_STEPS = 24 };
 
 typedef enum {                          /* of an id */
     SY__RAW = 1,                        /* tokenizer.json spells it as plain text, not in byte-level characters; BPE cannot give it */
     SY__SPECIAL = 2,
+    SY__RESPELLED = 4,                  /* an added token that decodes to its normalised text, which is another */
 } sy__mark;
 
-typedef struct sy__added {              /* a token that is found in the text before BPE */
+typedef struct sy__added {              /* a token that is found in the text before the model sees it */
     int  id;
     bool special, normalized, lstrip, rstrip, single_word;
 } sy__added;
@@ -27,33 +29,96 @@ typedef struct sy__matcher {            /* finds the longest added token at a pl
     int first[257];                     /* patterns that begin with byte c: first[c] .. first[c+1]-1 */
 } sy__matcher;
 
+/* What is done between the text and the model, one after the other, each step on the pieces of the one before. */
+typedef enum {
+    SY__STEP_NORMAL,                    /* rewrites; all of them come before the others */
+    SY__STEP_TOKENS,                    /* added tokens that are looked for after normalisation */
+    SY__STEP_SPLIT,                     /* cuts at matches */
+    SY__STEP_CUT,                       /* cuts into the matches of a scanner that leaves no gaps */
+    SY__STEP_BYTES,                     /* ByteLevel: a space in front, GPT-2's cut */
+    SY__STEP_METASPACE,
+    SY__STEP_CHUNKS,                    /* FixedLength: so many characters each */
+} sy__step_kind;
+typedef enum { SY__NEVER, SY__FIRST, SY__ALWAYS } sy__scheme;
+
+typedef struct sy__step {
+    sy__step_kind kind;
+    sy__normal    normal;
+    sy__finder   *find;                 /* of SPLIT */
+    sy__behavior  behavior;
+    bool          inverted, prefix, cuts;                /* inverted: of SPLIT; prefix: BYTES puts a space in front; cuts: BYTES or METASPACE cuts */
+    sy__cut      *cut;
+    sy__scheme    scheme;               /* METASPACE: where it stands in front */
+    char          mark[5];              /* its character */
+    size_t        length;               /* of CHUNKS */
+} sy__step;
+
+/* Decoders: lists of texts to lists of texts (model/tokenizer_decode.c). */
+typedef enum {
+    SY__DECODE_BYTES, SY__DECODE_METASPACE, SY__DECODE_WORDPIECE, SY__DECODE_BYTE_FALLBACK, SY__DECODE_FUSE, SY__DECODE_REPLACE, SY__DECODE_STRIP,
+    SY__DECODE_SUFFIX, SY__DECODE_CTC,
+} sy__decode_kind;
+typedef struct sy__decode {
+    sy__decode_kind kind;
+    char       *text, *more;            /* prefix, suffix, mark, pad token; what replaces, the word delimiter */
+    sy__finder *find;                   /* of REPLACE */
+    bool        flag;                   /* cleanup; a first METASPACE mark stays */
+    size_t      start, stop;            /* of STRIP */
+} sy__decode;
+
+/* What comes behind the model: offsets without their blanks, and the tokens that a text stands between. */
+typedef enum { SY__POST_TRIM, SY__POST_TEMPLATE } sy__post_kind;
+typedef struct sy__post {
+    sy__post_kind kind;
+    bool     prefix;                    /* TRIM: a blank in front of the whole was put there */
+    int32_t *id;                        /* TEMPLATE [before + after] */
+    int      before, after;
+} sy__post;
+enum { SY__MAX_POSTS = 8, SY__MAX_DECODES = 16 };
+
 struct sy_tokenizer {
-    int            vocab, model;        /* ids; ids of the BPE vocabulary, which come first */
-    sy_buf         text;                /* the bytes of every id, each with a NUL behind */
+    int            vocab, model;        /* ids; ids of the model's vocabulary, which come first */
+    sy_buf         text;                /* the text of every id, each with a NUL behind; byte-level: its bytes */
     size_t        *first;               /* [vocab+1] where they begin */
     unsigned char *mark;                /* [vocab] of sy__mark */
     unsigned char *whole;               /* [vocab] this text, as a word, becomes this id: spares the merges */
-    sy__texts      words;               /* ids of the BPE vocabulary that are neither raw nor special, by their bytes */
+    sy_buf         shown;               /* not byte-level: what each id adds to a text that has begun, each with a NUL behind */
+    size_t        *shown_at;            /* [vocab+1]; NULL: the texts are what is shown */
+    sy__texts      texts;               /* ids of the model that are neither raw nor special, by their text */
     size_t         longest;             /* bytes of the longest of them */
     sy__bpe        bpe;
+    sy__words      words;               /* the model; its kind says which */
+    bool           byte_level;          /* BPE over bytes: texts are bytes, not letters that spell them */
     bool           ignore_merges;       /* a word that is in the vocabulary is its id, whatever the merges give */
-    bool           nfc, prefix_space;   /* put a space before every text that has none */
-    sy__cut       *cut[SY__MAX_CUTS];   /* one after the other, each on the pieces of the one before */
-    int            cuts;
+    bool           lossless;            /* bytes that are not UTF-8 go through */
+    bool           origins;             /* a step must know where its piece begins in the text */
+    sy__step       step[SY__MAX_STEPS];
+    int            steps;
+    sy__decode     decode[SY__MAX_DECODES];
+    int            decodes;
+    bool           joined_by_spaces;    /* there is no decoder */
+    sy__post       post[SY__MAX_POSTS];
+    int            posts;
     sy__added     *added;               /* [n_added] in the order of the file */
     int            n_added;
     sy__matcher    raw, normalized;     /* before and after normalisation */
     int            eot;
     bool           plain;               /* every byte is an id of its own, nothing else can happen */
+    size_t         growth;              /* ids that a byte can become at most */
+    sy_buf         extra;               /* what else decides ids, for the digest: parts of tokenizer.json that byte-level BPE does without */
+    sy_buf         source;              /* the tokenizer.json that it came from, byte for byte; empty: made here */
+    char          *notes;               /* what the file asks for and is left out by rule; NULL: nothing */
     char           id[33];
 };
 
 /* An empty tokenizer with room for so many ids, merges and added tokens; closed by sy_tokenizer_close in any state. */
 sy_status sy__tokenizer_new(sy_tokenizer **out, int most_ids, int most_merges, int most_added, sy_err *err);
-/* The next id, with its bytes; `model` counts it as a part of the BPE vocabulary. Memory that runs out is told by sy__tokenizer_seal. */
-void      sy__tokenizer_add(sy_tokenizer *t, const char *bytes, size_t n, int marks, bool model);
-/* Sets the symbols of bytes, so that merges can be looked up. Ordinary texts of the vocabulary must differ. */
+/* The next id, with its text; `model` counts it as a part of the model's vocabulary. Memory that runs out is told by sy__tokenizer_seal. */
+void      sy__tokenizer_add(sy_tokenizer *t, const char *text, size_t n, int marks, bool model);
+/* Sets the symbols of bytes, or of characters, so that merges can be looked up. Texts of the vocabulary must differ. */
 sy_status sy__tokenizer_index(sy_tokenizer *t, sy_err *err);
+/* ByteLevel's step of a byte-level tokenizer that is made here: GPT-2's cut. */
+void      sy__tokenizer_gpt2(sy_tokenizer *t);
 /* Once ids, merges, added tokens and steps are in: everything that follows from them. */
 sy_status sy__tokenizer_seal(sy_tokenizer *t, sy_err *err);
 void      sy__tokenizer_digest(sy_tokenizer *t);     /* t->id; a part of seal, again when `eot` has changed */
@@ -71,5 +136,14 @@ sy_status sy__matcher_open(sy__matcher *m, const sy_tokenizer *t, bool normalize
 void      sy__matcher_close(sy__matcher *m);
 /* The next match in s[from..n): its pattern and place; NULL: none. */
 const sy__pattern *sy__matcher_next(const sy__matcher *m, const char *s, size_t n, size_t from, size_t *at);
+
+/* A text through the normalisation alone, appended; what it is for added tokens. */
+sy_status sy__normalise(const sy_tokenizer *t, const char *s, size_t n, sy_buf *out, sy_err *err);
+
+/* *is: the file is a GGUF file; only then it is read. */
+sy_status sy__tokenizer_load_gguf(sy_tokenizer **out, const char *path, bool *is, sy_err *err);
+
+void      sy__decode_close(sy__decode *d);
+sy_status sy__find_shown(sy_tokenizer *t, sy_err *err);              /* t->shown; a part of seal */
 
 #endif
