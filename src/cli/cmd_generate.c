@@ -49,10 +49,13 @@ static sy_status print_json(const char *prompt, const sy_generation *x, const sy
 
 static sy_status generate(sy_cli *cli, const args *a, sy_generator *g, const sy_generate_options *o, sy_err *err)
 {
-    size_t n = 0, bytes = strlen(a->prompt), most = sy_tokenizer_most(g->tok, bytes);
-    int *id = sy_arena_array(&cli->arena, most + 1, sizeof *id);
+    size_t n = 0, before, bytes = strlen(a->prompt), most = sy_tokenizer_most(g->tok, bytes);
+    const int32_t *first = sy_tokenizer_before(g->tok, &before);
+    int *id = sy_arena_array(&cli->arena, before + most + 1, sizeof *id);
     if (!id) return sy_fail(err, SY_ENOMEM, "no memory for the prompt");
-    SY_TRY(sy_tokenizer_encode(g->tok, a->prompt, bytes, id, &n, err));
+    if (before) memcpy(id, first, before * sizeof *id);
+    SY_TRY(sy_tokenizer_encode(g->tok, a->prompt, bytes, id + before, &n, err));
+    n += before;
     if (!n && sy_tokenizer_eot(g->tok) >= 0) id[n++] = sy_tokenizer_eot(g->tok);      /* a document begins */
     if (!n) return sy_fail(err, SY_EARG, "the prompt is empty; give --prompt TEXT");
     if (n > (size_t)g->room) return sy_fail(err, SY_ESHAPE, "the prompt has %zu tokens, the context %d positions", n, g->room);

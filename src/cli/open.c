@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/utf8.h"
 #include "core/words.h"
 #include "model/bpe_train.h"
@@ -124,8 +125,8 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
     sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
     if (st == SY_OK) sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
     sy_ledger_free(&ledger);
-    if (st == SY_OK && tok) st = sy_tokenizer_load(&t, dir, err);
-    if (st == SY_OK && t && sy_tokenizer_vocab(t) > m->spec.vocab_size)
+    if (st == SY_OK) st = sy_tokenizer_load(&t, dir, err);
+    if (st == SY_OK && sy_tokenizer_vocab(t) > m->spec.vocab_size)
         st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(t), m->spec.vocab_size);
     if (st != SY_OK) {
         sy_tokenizer_close(t);
@@ -133,8 +134,18 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
         return st;
     }
     *model = m;
-    if (tok) *tok = t;
+    *tok = t;
     return SY_OK;
+}
+
+sy_status sy_open_tokenizer_at(const char *path, sy_tokenizer **tok, sy_err *err)
+{
+    char dir[1024], file[1024];
+    if (!sy_is_dir(path)) return sy_tokenizer_load(tok, path, err);
+    SY_TRY(sy_path(file, sizeof file, path, "tokenizer.json", err));
+    if (sy_file_exists(file)) return sy_tokenizer_load(tok, file, err);
+    SY_TRY(sy_checkpoint_find(path, dir, sizeof dir, err));
+    return sy_tokenizer_load(tok, dir, err);
 }
 
 void sy_put_text(FILE *to, const char *text, size_t n)
