@@ -1,10 +1,10 @@
 /* train/train.h - a whole run: steps, evaluations, checkpoints, metrics, exact resume.
  *
  * OUT/run.json             the resolved config, and what follows from it
- * OUT/metrics.jsonl        a line every log_every steps and at each evaluation
+ * OUT/metrics.jsonl        a line every log_every steps and at each evaluation: what the step gave (loss, loss_by_domain, aux, ...), `eval`, `routing`
  * OUT/events.out.tfevents.switchyard   the same for TensorBoard
  * OUT/checkpoints/step-N/  config.json, model.safetensors, tokenizer.json, training_state.safetensors, ..., SHA256SUMS; the last `keep` of them
- * OUT/config.json, model.safetensors, ...   the finished model, once all steps are done
+ * OUT/config.json, model.safetensors, ..., SHA256SUMS   the finished model, once all steps are done
  * A run that was killed at any moment and resumed writes the same bytes as one that was left alone, times apart. */
 #ifndef SY_TRAIN_RUN_H
 #define SY_TRAIN_RUN_H
