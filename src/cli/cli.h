@@ -32,6 +32,7 @@ typedef struct sy_cli {
     sy_arena    arena;                  /* the program's life */
     int         threads;                /* --threads, 0 = default */
     bool        json, quiet;
+    bool        strict;                 /* --strict: config keys that are not known are refused */
     sy_progress_mode progress;
     volatile sig_atomic_t *stop;        /* set by SIGINT and SIGTERM */
 } sy_cli;
@@ -49,7 +50,7 @@ typedef struct sy_command {
 } sy_command;
 
 extern const sy_command *const sy_commands[];       /* ends with NULL */
-extern const sy_flag sy_common_flags[];             /* --threads, --json, --quiet, --help */
+extern const sy_flag sy_common_flags[];             /* --threads, --json, --quiet, --strict, --help */
 
 /* Opens cli->eng with the built-in methods and the debugging switches of the environment. */
 sy_status sy_cli_engine(sy_cli *cli, sy_err *err);

@@ -5,6 +5,8 @@
 #include "cli/open.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "model/checkpoint.h"
+#include "model/family.h"
 #include "model/safetensors.h"
 
 typedef struct args { bool tensors; } args;
@@ -16,9 +18,10 @@ static const sy_flag flags[] = {
 
 /* What a tensor is, by its name; the first pattern that is found decides. */
 static const struct { const char *pattern, *kind; } kinds[] = {
-    { "norm", "norms" }, { "embed", "embedding" }, { "lm_head", "head" }, { ".self_attn.", "attention" }, { ".attention.", "attention" },
-    { "shared_expert", "shared experts" }, { ".experts.", "experts" }, { ".gate.", "routers" }, { ".router", "routers" }, { ".mlp.", "dense FFN" },
-    { ".feed_forward.", "dense FFN" }, { "", "other" },
+    { "norm", "norms" }, { "LayerNorm", "norms" }, { ".ln_", "norms" }, { "embed_out", "head" }, { "lm_head", "head" }, { "embed", "embedding" }, { "wte.", "embedding" }, { "wpe.", "embedding" },
+    { ".self_attn.", "attention" }, { ".attention.", "attention" }, { ".attn.", "attention" }, { "shared_expert", "shared experts" }, { ".experts.", "experts" },
+    { "moe.input_linear", "experts" }, { "moe.output_linear", "experts" }, { ".gate.", "routers" }, { ".router", "routers" }, { ".mlp.", "dense FFN" }, { ".feed_forward.", "dense FFN" },
+    { ".intermediate.", "dense FFN" }, { ".output.dense.", "dense FFN" }, { "", "other" },
 };
 enum { KINDS = SY_COUNT(kinds), SHARDS = 4096 };
 
@@ -32,10 +35,10 @@ typedef struct found {                  /* all that is known of a path */
     shard        *shard; int n_shards;
     share         all, kind[KINDS], type[SY_DTYPES];
     const char   *model_type;           /* of config.json; NULL without one */
-    bool          own;                  /* a model that this version opens: spec is valid */
-    const char   *closed;               /* why it does not; else NULL */
-    sy_spec       spec;
-    double        k, total, active, madds;
+    bool          opens;                /* a model that this version opens: card is valid */
+    const char   *closed;               /* why it does not, or NULL */
+    sy_card       card;
+    double        total, active, madds;
     sy_ledger     ledger;
     sy_tokenizer *tok;
     json_t       *run;                  /* run.json, or NULL */
@@ -100,23 +103,52 @@ static sy_status look_at_tensors(found *f, const char *dir, sy_err *err)
     return SY_OK;
 }
 
-/* A model of ours or of a family is loaded: only so every tensor is accounted for. A ledger that does not settle is a finding, not a failure to look; of a
- * model that this version cannot open the tensors are listed. */
-static sy_status look_at_own(sy_cli *cli, found *f, const char *dir, sy_err *err)
+/* Every parameter is looked for in the files, none is read: a model may be larger than the memory. */
+static sy_status find_pieces(const sy_model *m, sy_pieces *p, sy_err *err)
+{
+    for (int i = 0; i < m->params.n; i++)
+        for (int e = 0, n = sy_param_pieces(m->params.p[i]); e < n; e++) {
+            sy_place at;
+            sy_source from;
+            SY_TRY(sy_pieces_find(p, m->params.p[i], e, &at, &from, err));
+            if (from.t) SY_TRY(sy_place_check(&at, &from, err));
+        }
+    return sy_pieces_settle(p, err);
+}
+
+/* Parameters in all, and those that a token uses: of experts only so many as the router sends it to. */
+static void count_parameters(found *f, const sy_model *m)
+{
+    double k = sy_model_nominal_k(m), E = f->card.spec.num_experts;
+    for (int i = 0; i < m->params.n; i++) {
+        const sy_param *p = m->params.p[i];
+        bool expert = strstr(p->name, ".experts.{e}.") && k > 0 && k < E;
+        f->total += (double)p->n;
+        f->active += expert ? (double)p->n * k / E : (double)p->n;
+    }
+    sy_spec_size(&f->card.spec, k > 0 ? k : E, NULL, NULL, &f->madds);
+}
+
+/* A ledger that does not settle is a finding, not a failure to look. */
+static sy_status look_at_model(sy_cli *cli, found *f, const char *dir, sy_err *err)
 {
     sy_model *m = NULL;
+    sy_pieces *p = NULL;
     char path[1024];
+    sy_ledger_open(&f->ledger, "load", dir);
+    f->ledger.strict = cli->strict;
     SY_TRY(sy_path(path, sizeof path, dir, "config.json", err));
-    sy_status spec = sy_spec_read(path, &f->spec, &f->arena, err);
-    if (spec == SY_EUNSUP) return (f->closed = sy_arena_strdup(&f->arena, err->text)) ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
-    SY_TRY(spec);
-    f->own = true;
+    sy_status st = sy_card_read(&f->card, path, &f->arena, &f->ledger, err);
+    if (st == SY_EUNSUP) return (f->closed = sy_arena_strdup(&f->arena, err->text)) ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
+    SY_TRY(st);
+    f->opens = true;
     SY_TRY(sy_cli_engine(cli, err));
-    SY_TRY(sy_model_new(&m, &cli->eng, &f->spec, SY_MODEL_EMPTY, 0, err));
-    f->k = sy_model_nominal_k(m);
-    sy_status st = sy_model_read(m, dir, &f->ledger, err);
+    SY_TRY(sy_model_new(&m, &cli->eng, &f->card.spec, SY_MODEL_BARE, 0, err));
+    count_parameters(f, m);
+    st = sy_pieces_open(&p, dir, &f->card, m, &f->ledger, err);
+    if (st == SY_OK) st = find_pieces(m, p, err);
+    sy_pieces_close(p);
     sy_model_free(m);
-    sy_spec_size(&f->spec, f->k ? f->k : f->spec.num_experts, &f->total, &f->active, &f->madds);
     return st == SY_ELEDGER ? SY_OK : st;
 }
 
@@ -138,7 +170,7 @@ static sy_status look_at_folder(sy_cli *cli, found *f, sy_err *err)
     json_decref(config);
     if (!f->model_type) return sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
     SY_TRY(look_at_tensors(f, f->checkpoint, err));
-    SY_TRY(look_at_own(cli, f, f->checkpoint, err));
+    SY_TRY(look_at_model(cli, f, f->checkpoint, err));
     SY_TRY(sy_path(path, sizeof path, f->checkpoint, "tokenizer.json", err));
     return sy_file_exists(path) ? sy_tokenizer_load(&f->tok, path, err) : SY_OK;
 }
@@ -190,10 +222,18 @@ static void show_names(const found *f, sy_ledger_kind kind, const char *what)
     printf(shown < f->ledger.count[kind] ? " and %d more\n" : "\n", f->ledger.count[kind] - shown);
 }
 
-static void show_own(const found *f)
+static void show_notes(const found *f)
+{
+    for (int i = 0; i < f->ledger.n; i++) {
+        const sy_ledger_line *l = &f->ledger.line[i];
+        if (l->kind == SY_L_NOTE) printf("note        %s: %s\n", l->name, l->note);
+    }
+}
+
+static void show_model(const found *f)
 {
     char line[512], layers[1100];
-    const sy_spec *s = &f->spec;
+    const sy_spec *s = &f->card.spec;
     printf("parameters  %.6g M, of which a token uses %.6g M; %.4g MFLOP a token\n", f->total / 1e6, f->active / 1e6, 2 * f->madds / 1e6);
     printf("layers      %d: %s (d dense, s sparse); pattern %s\n", s->num_hidden_layers, layers_of(s, layers, sizeof layers), s->layers);
     printf("width       %d, %d heads over %d KV heads of %d, FFN %d, %d positions, %d ids\n", s->hidden_size, s->num_attention_heads, s->num_key_value_heads, s->head_dim,
@@ -207,6 +247,9 @@ static void show_own(const found *f)
     printf("ledger      %s\n", sy_ledger_summary(&f->ledger, line, sizeof line));
     show_names(f, SY_L_MISSING, "missing");
     show_names(f, SY_L_UNKNOWN, "unknown");
+    show_names(f, SY_L_SKIPPED, "left out");
+    show_names(f, SY_L_KEY, "keys unknown");
+    show_notes(f);
 }
 
 static void show(const found *f, bool tensors)
@@ -217,9 +260,9 @@ static void show(const found *f, bool tensors)
         const json_t *steps = json_object_get(json_object_get(f->run, "derived"), "steps");
         printf("run         %lld steps; shown is %s\n", (long long)json_integer_value(steps), f->checkpoint);
     }
-    if (f->model_type) printf("model_type  %s\n", f->model_type);
-    if (f->closed) printf("            %s: its tensors are listed only\n", f->closed);
-    if (f->own) show_own(f);
+    if (f->model_type) printf("model_type  %s%s\n", f->model_type, f->opens ? "" : " (not opened; its tensors are listed only)");
+    if (f->closed) printf("because     %s\n", f->closed);
+    if (f->opens) show_model(f);
     if (f->tok) {
         char end[32] = "no end-of-document token";
         if (sy_tokenizer_eot(f->tok) >= 0) snprintf(end, sizeof end, "end of document %d", sy_tokenizer_eot(f->tok));
@@ -255,10 +298,24 @@ static void json_names(sy_json *j, const found *f, sy_ledger_kind kind, const ch
     sy_json_end(j, ']');
 }
 
-static void json_own(sy_json *j, const found *f)
+static void json_notes(sy_json *j, const found *f)
+{
+    char line[512];
+    sy_json_key(j, "notes");
+    sy_json_begin(j, '[');
+    for (int i = 0; i < f->ledger.n; i++) {
+        if (f->ledger.line[i].kind != SY_L_NOTE) continue;
+        snprintf(line, sizeof line, "%s: %s", f->ledger.line[i].name, f->ledger.line[i].note);
+        sy_json_text(j, line);
+    }
+    sy_json_end(j, ']');
+}
+
+static void json_model(sy_json *j, const found *f)
 {
     char line[1100];
-    const sy_spec *s = &f->spec;
+    const sy_spec *s = &f->card.spec;
+    sy_json_key(j, "family"), sy_json_text(j, f->card.family ? f->card.family->name : "switchyard");
     sy_json_key(j, "parameters"), sy_json_real(j, f->total);
     sy_json_key(j, "active_parameters"), sy_json_real(j, f->active);
     sy_json_key(j, "layers"), sy_json_text(j, layers_of(s, line, sizeof line));
@@ -279,6 +336,8 @@ static void json_own(sy_json *j, const found *f)
     json_names(j, f, SY_L_MISSING, "missing");
     json_names(j, f, SY_L_UNKNOWN, "unknown");
     json_names(j, f, SY_L_SKIPPED, "left_out");
+    json_names(j, f, SY_L_KEY, "unknown_keys");
+    json_notes(j, f);
     sy_json_end(j, '}');
 }
 
@@ -313,7 +372,8 @@ static sy_status print_json(const found *f, bool tensors, sy_err *err)
         sy_json_key(&j, "shown"), sy_json_text(&j, f->checkpoint);
     }
     if (f->model_type) sy_json_key(&j, "model_type"), sy_json_text(&j, f->model_type);
-    if (f->own) json_own(&j, f);
+    if (f->closed) sy_json_key(&j, "not_opened"), sy_json_text(&j, f->closed);
+    if (f->opens) json_model(&j, f);
     if (f->tok) {
         sy_json_key(&j, "tokenizer");
         sy_json_begin(&j, '{');
@@ -349,7 +409,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
         if (cli->json) st = print_json(&f, arg->tensors, err);
         else show(&f, arg->tensors);
     }
-    if (st == SY_OK && f.own) st = sy_ledger_settle(&f.ledger, err);
+    if (st == SY_OK && f.opens) st = sy_ledger_settle(&f.ledger, err);
     found_free(&f);
     return st;
 }

@@ -20,12 +20,13 @@ const sy_command *const sy_commands[] = {
     NULL
 };
 
-typedef struct common { int threads; bool json, quiet, help; } common;
+typedef struct common { int threads; bool json, quiet, strict, help; } common;
 
 const sy_flag sy_common_flags[] = {
     SY_FLAG(common, threads, "threads", 't', SY_FLAG_INT, "N", "threads; default: what the affinity mask and the container allow"),
     SY_FLAG(common, json, "json", 0, SY_FLAG_ON, NULL, "results as JSON on standard output"),
     SY_FLAG(common, quiet, "quiet", 'q', SY_FLAG_ON, NULL, "no progress, only results and failures"),
+    SY_FLAG(common, strict, "strict", 0, SY_FLAG_ON, NULL, "refuse a model whose config.json has keys that its family does not know"),
     SY_FLAG(common, help, "help", 'h', SY_FLAG_ON, NULL, "this text"),
     { 0 }
 };
@@ -199,6 +200,7 @@ static int run_command(const sy_command *c, char **argv, int argc)
     }
     cli.threads = com.threads;
     cli.json = com.json;
+    cli.strict = com.strict;
     cli.quiet = com.quiet;
     cli.progress = com.quiet ? SY_PROGRESS_QUIET : SY_PROGRESS_AUTO;
     if (com.quiet) cli.log.level = SY_LOG_WARN;

@@ -122,8 +122,10 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
     sy_model *m = NULL;
     sy_tokenizer *t = NULL;
     SY_TRY(sy_checkpoint_find(path, dir, sizeof dir, err));
-    sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
+    sy_status st = sy_model_load(&m, &cli->eng, dir, cli->strict ? SY_MODEL_STRICT : 0, &ledger, err);
     if (st == SY_OK) sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));
+    if (st == SY_OK && ledger.count[SY_L_KEY])
+        sy_log_warn(&cli->log, "%s: config.json has keys that its family does not know: %s; --strict refuses them", dir, sy_ledger_names(&ledger, SY_L_KEY, line, sizeof line));
     sy_ledger_free(&ledger);
     if (st == SY_OK) st = sy_tokenizer_load(&t, dir, err);
     if (st == SY_OK && sy_tokenizer_vocab(t) > m->spec.vocab_size)

@@ -10,9 +10,11 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "model/layout.h"
 #include "model/safetensors.h"
 #include "model/sums.h"
+#include "tensor/product.h"
 
 enum { MAX_INDEX = 1 << 28, NAME = SY_TENSOR_NAME };
 
@@ -99,8 +101,28 @@ static sy_real *shared_array(outs *o, int from, const sy_place *at, const char *
     return t->name ? (sy_real *)t->data : NULL;
 }
 
-/* All parameters under a family's names. A tensor that is one piece is written from where it lies; the others are put together, those of a layer
- * beside each other, so that looking back over the last few finds them. */
+/* How a file calls a stored format; SY_DTYPES: it has no name there. */
+static sy_dtype dtype_of(sy_wtype t)
+{
+    return t == SY_W_REAL ? (sy_dtype)REAL_TYPE : t == SY_W_F32 ? SY_DT_F32 : t == SY_W_F16 ? SY_DT_F16 : t == SY_W_BF16 ? SY_DT_BF16 : SY_DTYPES;
+}
+
+static const void *piece_data(const sy_param *p, int e, size_t each)
+{
+    return p->w.part ? p->w.part[e] : (const char *)p->w.data + sy_wtype_bytes(p->w.type, (size_t)e * each);
+}
+
+/* A piece in a stored format becomes numbers in memory of `a`. */
+static const sy_real *piece_values(const sy_param *p, const void *data, size_t n, sy_arena *a)
+{
+    if (p->w.type == SY_W_REAL) return data;
+    sy_real *v = sy_arena_array(a, n, sizeof *v);
+    if (v) sy_weight_read(p->w.type, data, 0, n, v);
+    return v;
+}
+
+/* All parameters under a family's names. A tensor that is one piece is written from where it lies, as it is stored; the others are put together,
+ * those of a layer beside each other, so that looking back over the last few finds them. */
 static bool add_params(outs *o, const sy_model *m, const sy_family *f)
 {
     int from = 0;
@@ -110,16 +132,17 @@ static bool add_params(outs *o, const sy_model *m, const sy_family *f)
         size_t each = p->n / (size_t)k;
         for (int e = 0; e < k; e++) {
             sy_place at;
-            const sy_real *piece = (const sy_real *)p->w.data + (size_t)e * each;
+            const void *piece = piece_data(p, e, each);
             sy_place_of(&at, f, &m->spec, p, e, 0);
             if (!at.whole) {
                 sy_real *array = shared_array(o, from, &at, at.name);
-                if (!array) return false;
-                sy_place_write(&at, piece, array);
+                const sy_real *v = piece_values(p, piece, each, &o->a);
+                if (!array || !v) return false;
+                sy_place_write(&at, v, array);
                 continue;
             }
             sy_st_out *t = &o->t[o->n++];
-            *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, at.name), .type = (sy_dtype)REAL_TYPE, .nd = at.nd, .data = piece };
+            *t = (sy_st_out){ .name = sy_arena_strdup(&o->a, at.name), .type = dtype_of(p->w.type), .nd = at.nd, .data = piece };
             memcpy(t->dim, at.dim, sizeof t->dim);
             if (!t->name) return false;
         }
@@ -181,7 +204,11 @@ sy_status sy_model_save_as(const sy_model *m, const char *family, const char *di
     const sy_family *f = NULL;
     sy_status st = SY_OK;
     sy_ledger_open(l, "save", dir);
-    if (!family) st = family_for(m, &f, err);
+    for (int i = 0; i < m->params.n && st == SY_OK; i++)
+        if (dtype_of(m->params.p[i]->w.type) == SY_DTYPES)
+            st = sy_fail(err, SY_EUNSUP, "%s holds %s: a model whose weights stay in a GGUF file is not saved; switchyard convert makes a folder of the file", m->params.p[i]->name, sy_wtype_name(m->params.p[i]->w.type));
+    if (st != SY_OK) { }
+    else if (!family) st = family_for(m, &f, err);
     else if (strcmp(family, "switchyard")) {
         f = sy_family_find(family);
         if (!f) st = sy_fail(err, SY_ENOENT, "no family of models is called '%.60s'; switchyard inspect --help lists them", family);
@@ -308,7 +335,16 @@ static sy_status files_open(files *f, const char *dir, sy_err *err)
     return st;
 }
 
-typedef struct reading { sy_model *m; const files *f; sy_ledger *l; const sy_card *c; sy_arena scratch; } reading;
+typedef struct reading {
+    sy_model      *m;
+    const files   *f;
+    sy_ledger     *l;
+    const sy_card *c;
+    sy_arena       scratch;
+    bool           bare, all;           /* the parameters have no memory yet; all that can stay in the files do */
+    int            mapped;              /* parameters that stay there */
+    double         need, left;          /* bytes of the others so far; that are free */
+} reading;
 
 static sy_status missing(const reading *r, const char *name, sy_err *err)
 {
@@ -401,6 +437,77 @@ static sy_status read_param(reading *r, const sy_param *p, sy_err *err)
     return SY_OK;
 }
 
+/* --- weights that stay in their files -------------------------------------------------------------------------------------- */
+
+enum { MAP_FROM = 1 << 20 };            /* bytes of a parameter from which on it is used where it lies */
+
+static sy_wtype stored_as(const sy_source *from)
+{
+    if (from->scale) return SY_WTYPES;
+    return from->t->type == SY_DT_F32 ? SY_W_F32 : from->t->type == SY_DT_F16 ? SY_W_F16 : from->t->type == SY_DT_BF16 ? SY_W_BF16 : SY_WTYPES;
+}
+
+/* Whether only products and the embedding read it, which take every stored format. */
+static bool only_multiplied(const sy_param *p)
+{
+    size_t n = strlen(p->name);
+    return (n > 12 && !strcmp(p->name + n - 12, "_proj.weight")) || !strcmp(p->name, "model.embed_tokens.weight") || !strcmp(p->name, "lm_head.weight");
+}
+
+/* The one format in which all pieces lie in runs, SY_WTYPES without; their places to where [k]. */
+static sy_wtype lies(const sy_param *p, const sy_place *at, const sy_source *from, int k, const void **where)
+{
+    sy_wtype type = from[0].t ? stored_as(&from[0]) : SY_WTYPES;
+    bool aligned = true;
+    for (int e = 0; e < k && type != SY_WTYPES; e++) {
+        bool run = at[e].block >= at[e].rows && (at[e].col_step == 1 || at[e].cols == 1);
+        if (!from[e].t || stored_as(&from[e]) != type || !run) return SY_WTYPES;
+        where[e] = from[e].t->data + sy_wtype_bytes(type, at[e].base + (size_t)at[e].first * at[e].row_step);
+        aligned &= (uintptr_t)where[e] % sizeof(sy_real) == 0;
+    }
+    return type == SY_WTYPES || only_multiplied(p) || (type == SY_W_F32 && aligned) ? type : SY_WTYPES;
+}
+
+static sy_status stay(reading *r, sy_param *p, sy_wtype type, const void **where, int k, sy_err *err)
+{
+    size_t each = sy_wtype_bytes(type, p->n / (size_t)k);
+    bool run = true;
+    for (int e = 1; e < k; e++) run &= (const char *)where[e] == (const char *)where[0] + (size_t)e * each;
+    r->mapped++;
+    return run ? sy_param_store(p, type, where[0], err) : sy_param_store_parts(p, type, where, err);
+}
+
+/* A parameter without memory is used where it lies, when it is large enough (all: whatever its size), else it gets memory and is read. */
+static sy_status place_param(reading *r, sy_param *p, bool all, sy_err *err)
+{
+    int k = sy_param_pieces(p);
+    size_t each = p->n / (size_t)k;
+    sy_mark mark = sy_arena_mark(&r->scratch);
+    sy_place *at = sy_arena_array(&r->scratch, (size_t)k, sizeof *at);
+    sy_source *from = sy_arena_array(&r->scratch, (size_t)k, sizeof *from);
+    const void **where = sy_arena_array(&r->m->arena, (size_t)k, sizeof *where);
+    if (!at || !from || !where) return sy_fail(err, SY_ENOMEM, "no memory to open %s", p->name);
+    for (int e = 0; e < k; e++) {
+        SY_TRY(locate(r, p, e, &at[e], &from[e], err));
+        if (from[e].t) SY_TRY(sy_place_check(&at[e], &from[e], err));
+    }
+    sy_wtype type = lies(p, at, from, k, where);
+    if (type != SY_WTYPES && (all || sy_wtype_bytes(type, p->n) >= MAP_FROM)) return stay(r, p, type, where, k, err);
+    r->need += (double)p->n * sizeof(sy_real);
+    if (r->need > r->left) return sy_fail(err, SY_ENOMEM, "the weights that must be unpacked need more than the %.1f GB that are free", r->left / 1e9);
+    if (!sy_param_own(p, &r->m->arena)) return sy_fail(err, SY_ENOMEM, "no memory for %s", p->name);
+    for (int e = 0; e < k; e++)
+        if (from[e].t) SY_TRY(sy_place_read(&at[e], &from[e], (sy_real *)p->w.data + (size_t)e * each, &r->scratch, err));
+    sy_arena_release(&r->scratch, mark);
+    return SY_OK;
+}
+
+static void let_go(void *held)
+{
+    files_close(held);
+    sy_free(held);
+}
+
 /* The rule that leaves a tensor out, or NULL. */
 static const char *rule_for(const reading *r, const sy_st_tensor *t)
 {
@@ -432,17 +539,23 @@ static sy_status settle(const reading *r, sy_err *err)
 static sy_status read_all(void *arg, sy_err *err)
 {
     reading *r = arg;
-    for (int i = 0; i < r->m->params.n; i++) SY_TRY(read_param(r, r->m->params.p[i], err));
+    for (int i = 0; i < r->m->params.n; i++) SY_TRY(r->bare ? place_param(r, r->m->params.p[i], r->all, err) : read_param(r, r->m->params.p[i], err));
     return settle(r, err);
 }
 
-static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, sy_ledger *l, sy_err *err)
+/* how: SY_MODEL_BARE for a model without memory, whose weights may stay in the files; SY_MODEL_MAPPED for all of them. */
+static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, unsigned how, sy_ledger *l, sy_err *err)
 {
-    files f;
+    files f, *held = NULL;
     sy_status st = files_open(&f, dir, err);
-    reading r = { .m = m, .f = &f, .l = l, .c = c };
+    reading r = { .m = m, .f = &f, .l = l, .c = c, .bare = how & SY_MODEL_BARE, .all = how & SY_MODEL_MAPPED, .left = sy_memory_left() };
     if (st == SY_OK) st = sy_map_guard(dir, read_all, &r, err);
-    files_close(&f);
+    if (st == SY_OK && r.mapped && !(held = sy_malloc(sizeof *held))) st = sy_fail(err, SY_ENOMEM, "no memory to open %s", dir);
+    if (held) {
+        *held = f;
+        m->held = held;
+        m->let_go = let_go;
+    } else files_close(&f);
     sy_arena_free(&r.scratch);
     m->family = c->family;
     return st;
@@ -486,7 +599,8 @@ sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err 
     sy_card c;
     sy_ledger_open(l, "load", dir);
     sy_status st = read_card(&c, dir, &a, l, err);
-    if (st == SY_OK) st = read_tensors(m, &c, dir, l, err);
+    if (st == SY_OK && m->held) st = sy_fail(err, SY_EARG, "the weights of this model lie in files that are only read; open it for training to read others into it");
+    if (st == SY_OK) st = read_tensors(m, &c, dir, 0, l, err);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
     return st;
@@ -519,8 +633,11 @@ sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigne
     sy_status st = sy_checkpoint_find(dir, found, sizeof found, err);
     if (st == SY_OK) st = read_card(&c, found, &a, l, err);
     if (st == SY_OK) st = check_size(&c.spec, found, err);
-    if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, (how & SY_MODEL_TRAIN) | SY_MODEL_EMPTY, 0, err), "%s", found);
-    if (st == SY_OK) st = read_tensors(m, &c, found, l, err);
+    /* Methods of the families know parameters without memory; a build of doubles has no use for floats where they lie. */
+    bool stays = st == SY_OK && c.family && !(how & SY_MODEL_TRAIN) && sizeof(sy_real) == sizeof(float);
+    unsigned kind = stays ? SY_MODEL_BARE | (how & SY_MODEL_MAPPED) : SY_MODEL_EMPTY | (how & SY_MODEL_TRAIN);
+    if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, kind, 0, err), "%s", found);
+    if (st == SY_OK) st = read_tensors(m, &c, found, kind, l, err);
     if (st == SY_OK) st = sy_sums_check_small(found, err);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);

@@ -12,8 +12,10 @@
 /* Reads a config.json of an own model (an unknown key is an error that names the nearest) or of any family (family.h). Texts are copied into `a`. */
 sy_status sy_spec_read(const char *path, sy_spec *s, sy_arena *a, sy_err *err);
 /* Loads DIR (or the newest checkpoint of a run folder, see sy_checkpoint_find) into a new model. The ledger is opened and filled here,
- * settled before return, and freed by the caller; NULL: none wanted. how: SY_MODEL_TRAIN, SY_MODEL_STRICT. Where
- * SHA256SUMS lies beside files of up to SY_SUMS_MOST bytes, they are checked. */
+ * settled before return, and freed by the caller; NULL: none wanted. how: SY_MODEL_TRAIN, SY_MODEL_STRICT,
+ * SY_MODEL_MAPPED. Where SHA256SUMS lies beside files of up to SY_SUMS_MOST bytes, they are checked. A family's large weights of F32, F16 and
+ * BF16 stay in the mapped files unless it is for training: opening takes no time, and processes share the pages. A file that is cut while it is
+ * in use ends the process (SIGBUS). */
 sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigned how, sy_ledger *ledger, sy_err *err);
 /* Brings the weights of DIR into an existing model of the same spec; DIR/config.json says what the files call them. */
 sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err *err);

@@ -146,19 +146,37 @@ static sy_status check_shape(const char *name, const sy_st_tensor *t, int nd, co
     return sy_fail(err, SY_ESHAPE, "tensor '%s' is %s in the file; config.json gives it %s", name, shape(t->dim, t->nd, have, sizeof have), shape(dim, nd, want, sizeof want));
 }
 
+sy_status sy_place_check(const sy_place *at, const sy_source *from, sy_err *err)
+{
+    int64_t dim[SY_ST_DIMS];
+    char name[SY_TENSOR_NAME + 16];
+    if (!(at->layout & SY_LAY_MXFP4)) {
+        SY_TRY(check_shape(at->name, from->t, at->nd, at->dim, err));
+        if (!from->scale) return SY_OK;
+        if (!at->whole || at->nd != 2) return sy_fail(err, SY_EUNSUP, "tensor '%s' is F8_E4M3 with scales; only whole matrices are read so", at->name);
+        for (int d = 0; d < 2; d++) dim[d] = (at->dim[d] + from->block[d] - 1) / from->block[d];
+        snprintf(name, sizeof name, "%s_scale_inv", at->name);
+        return check_shape(name, from->scale, 2, dim, err);
+    }
+    if (at->cols % 32) return sy_fail(err, SY_ESHAPE, "'%s' has rows of %d values; MXFP4 packs 32 at a time", at->name, at->cols);
+    memcpy(dim, at->dim, sizeof dim);
+    dim[at->nd - 1] = at->cols / 32;
+    dim[at->nd] = 16;
+    snprintf(name, sizeof name, "%s_blocks", at->name);
+    SY_TRY(check_shape(name, from->t, at->nd + 1, dim, err));
+    snprintf(name, sizeof name, "%s_scales", at->name);
+    SY_TRY(check_shape(name, from->scale, at->nd, dim, err));
+    if (from->t->type == SY_DT_U8 && from->scale->type == SY_DT_U8) return SY_OK;
+    return sy_fail(err, SY_EFORMAT, "tensors '%s_blocks' and '%s_scales' must be U8, they are %s and %s", at->name, at->name, sy_dtype_name(from->t->type), sy_dtype_name(from->scale->type));
+}
+
 /* Rows of a matrix in blocks that share a scale: value * scale[row / block 0][col / block 1]. */
 static sy_status read_fp8(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err)
 {
     int rows = from->block[0], cols = from->block[1], across = (at->cols + cols - 1) / cols;
-    int64_t dim[2] = { (at->rows + rows - 1) / rows, across };
-    char name[SY_TENSOR_NAME + 16];
-    if (!at->whole || at->nd != 2) return sy_fail(err, SY_EUNSUP, "tensor '%s' is F8_E4M3 with scales; only whole matrices are read so", at->name);
-    snprintf(name, sizeof name, "%s_scale_inv", at->name);
-    SY_TRY(check_shape(at->name, from->t, at->nd, at->dim, err));
-    SY_TRY(check_shape(name, from->scale, 2, dim, err));
-    sy_real *scale = sy_arena_array(a, (size_t)(dim[0] * dim[1]), sizeof *scale);
+    sy_real *scale = sy_arena_array(a, from->scale->n, sizeof *scale);
     if (!scale) return sy_fail(err, SY_ENOMEM, "no memory for the scales of '%s'", at->name);
-    SY_TRY(values(from->scale, 0, (size_t)(dim[0] * dim[1]), scale, err));
+    SY_TRY(values(from->scale, 0, from->scale->n, scale, err));
     SY_TRY(values(from->t, 0, (size_t)at->rows * (size_t)at->cols, out, err));
     for (int n = 0; n < at->rows; n++)
         for (int k = 0; k < at->cols; k++) out[(size_t)n * (size_t)at->cols + (size_t)k] *= scale[n / rows * across + k / cols];
@@ -166,22 +184,9 @@ static sy_status read_fp8(const sy_place *at, const sy_source *from, sy_real *ou
 }
 
 /* 16 bytes hold 32 values, two in a byte, the low half first; a byte of scale is a power of two (OCP MX, 4-bit floats). */
-static sy_status read_mxfp4(const sy_place *at, const sy_source *from, sy_real *out, sy_err *err)
+static void read_mxfp4(const sy_place *at, const sy_source *from, sy_real *out)
 {
     static const float four[16] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6 };
-    int nd = at->nd;
-    int64_t dim[SY_ST_DIMS];
-    char name[SY_TENSOR_NAME + 16];
-    if (at->cols % 32) return sy_fail(err, SY_ESHAPE, "'%s' has rows of %d values; MXFP4 packs 32 at a time", at->name, at->cols);
-    memcpy(dim, at->dim, sizeof dim);
-    dim[nd - 1] = at->cols / 32;
-    dim[nd] = 16;
-    snprintf(name, sizeof name, "%s_blocks", at->name);
-    SY_TRY(check_shape(name, from->t, nd + 1, dim, err));
-    snprintf(name, sizeof name, "%s_scales", at->name);
-    SY_TRY(check_shape(name, from->scale, nd, dim, err));
-    if (from->t->type != SY_DT_U8 || from->scale->type != SY_DT_U8) return sy_fail(err, SY_EFORMAT, "tensors '%s_blocks' and '%s_scales' must be U8, they are %s and %s", at->name, at->name,
-                                                                            sy_dtype_name(from->t->type), sy_dtype_name(from->scale->type));
     for (int n = 0; n < at->rows; n++) {
         size_t row = at->base / (size_t)at->cols + row_of(at, n), first = row * (size_t)(at->cols / 32);
         for (int b = 0; b < at->cols / 32; b++) {
@@ -194,13 +199,11 @@ static sy_status read_mxfp4(const sy_place *at, const sy_source *from, sy_real *
             }
         }
     }
-    return SY_OK;
 }
 
 static sy_status read_plain(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err)
 {
     size_t K = (size_t)at->cols;
-    SY_TRY(check_shape(at->name, from->t, at->nd, at->dim, err));
     if (at->col_step == 1 || K == 1) {
         bool run = at->block >= at->rows;                    /* the rows follow each other */
         int step = run ? at->rows : 1;
@@ -219,7 +222,9 @@ static sy_status read_plain(const sy_place *at, const sy_source *from, sy_real *
 sy_status sy_place_read(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err)
 {
     sy_mark mark = sy_arena_mark(a);
-    sy_status st = at->layout & SY_LAY_MXFP4 ? read_mxfp4(at, from, out, err) : from->scale ? read_fp8(at, from, out, a, err) : read_plain(at, from, out, a, err);
+    SY_TRY(sy_place_check(at, from, err));
+    if (at->layout & SY_LAY_MXFP4) { read_mxfp4(at, from, out); return SY_OK; }
+    sy_status st = from->scale ? read_fp8(at, from, out, a, err) : read_plain(at, from, out, a, err);
     sy_arena_release(a, mark);
     return st;
 }

@@ -31,7 +31,9 @@ bool sy_place_of(sy_place *at, const sy_family *f, const sy_spec *s, const sy_pa
 
 /* What a piece is read from. */
 typedef struct sy_source { const sy_st_tensor *t, *scale; int block[2]; } sy_source;   /* scale: of fp8 or MXFP4, else NULL */
-/* SY_ESHAPE when the tensor has not the dimensions of the place. Scratch comes from `a` and is given back. */
+/* SY_ESHAPE when the tensors have not the dimensions of the place. */
+sy_status sy_place_check(const sy_place *at, const sy_source *from, sy_err *err);
+/* The same, then reads. Scratch comes from `a` and is given back. */
 sy_status sy_place_read(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err);
 /* Puts a piece into the array of its tensor. */
 void sy_place_write(const sy_place *at, const sy_real *piece, sy_real *tensor);

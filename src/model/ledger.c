@@ -46,26 +46,27 @@ sy_status sy_ledger_add(sy_ledger *l, sy_ledger_kind kind, const char *name, con
     return SY_OK;
 }
 
-/* Appends up to three names of one kind. */
-static void names(const sy_ledger *l, sy_ledger_kind kind, char *buf, size_t size)
+char *sy_ledger_names(const sy_ledger *l, sy_ledger_kind kind, char *buf, size_t size)
 {
     int shown = 0;
     size_t at = 0;
+    *buf = 0;
     for (int i = 0; i < l->n && shown < 3 && at < size; i++)
         if (l->line[i].kind == kind) at += (size_t)snprintf(buf + at, size - at, "%s%s", shown++ ? ", " : "", l->line[i].name);
     if (shown < l->count[kind] && at < size) snprintf(buf + at, size - at, " and %d more", l->count[kind] - shown);
+    return buf;
 }
 
 sy_status sy_ledger_settle(const sy_ledger *l, sy_err *err)
 {
     char unknown[320] = "", missing[320] = "", keys[320] = "";
     if (l->strict && l->count[SY_L_KEY]) {
-        names(l, SY_L_KEY, keys, sizeof keys);
+        sy_ledger_names(l, SY_L_KEY, keys, sizeof keys);
         return sy_fail(err, SY_ELEDGER, "%s %s: config.json has keys that are not known to the family: %s; without --strict they are left aside", l->what, l->where, keys);
     }
     if (!l->count[SY_L_UNKNOWN] && !l->count[SY_L_MISSING]) return SY_OK;
-    names(l, SY_L_UNKNOWN, unknown, sizeof unknown);
-    names(l, SY_L_MISSING, missing, sizeof missing);
+    sy_ledger_names(l, SY_L_UNKNOWN, unknown, sizeof unknown);
+    sy_ledger_names(l, SY_L_MISSING, missing, sizeof missing);
     return sy_fail(err, SY_ELEDGER, "%s %s: not every tensor is accounted for:%s%s%s%s%s; the files are of another model or damaged: compare config.json with the tensors (switchyard inspect)",
                    l->what, l->where, *missing ? " missing " : "", missing, *missing && *unknown ? ";" : "", *unknown ? " unknown " : "", unknown);
 }

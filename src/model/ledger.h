@@ -48,6 +48,8 @@ sy_status sy_ledger_add(sy_ledger *l, sy_ledger_kind kind, const char *name, con
 sy_status sy_ledger_settle(const sy_ledger *l, sy_err *err);
 /* "load: 57 tensors (48 expert matrices), 3.2 M values; 2 left out by rule" into buf; returns buf. */
 char     *sy_ledger_summary(const sy_ledger *l, char *buf, size_t size);
+/* "a, b, c and 2 more": the first names of one kind into buf; returns buf. */
+char     *sy_ledger_names(const sy_ledger *l, sy_ledger_kind kind, char *buf, size_t size);
 /* Writes the whole account as JSON, atomically. */
 sy_status sy_ledger_write(const sy_ledger *l, const char *path, sy_err *err);
 

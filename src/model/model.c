@@ -229,6 +229,7 @@ sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsi
 void sy_model_free(sy_model *m)
 {
     if (!m) return;
+    if (m->held) m->let_go(m->held);
     sy_arena_free(&m->arena);
     sy_free(m);
 }

@@ -64,12 +64,18 @@ typedef struct sy_model {
     sy_layer  *layer;
     int        n_sparse;
     double    *inv_freq, *local_freq, rope_scale;   /* of all layers; of those that see a window; factor on cosines and sines (rope.h) */
+    void      *held;                    /* what weights lie in beside the arena (mapped files), or NULL; let go when the model is freed */
+    void     (*let_go)(void *held);
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 
-enum { SY_MODEL_TRAIN = 1, SY_MODEL_EMPTY = 2, SY_MODEL_STRICT = 4, SY_MODEL_BARE = 8 };    /* TRAIN: with gradients and moments; EMPTY: weights stay zero, a checkpoint
-                                                                            brings them; STRICT: loading refuses config keys that are not known; BARE: parameters without memory, with
-                                                                            names and sizes alone (tensor.h: sy_params) */
+enum {                                  /* how a model is made or loaded */
+    SY_MODEL_TRAIN  = 1,                /* with gradients and moments */
+    SY_MODEL_EMPTY  = 2,                /* weights stay zero, a checkpoint brings them */
+    SY_MODEL_STRICT = 4,                /* loading refuses config keys that are not known */
+    SY_MODEL_BARE   = 8,                /* parameters without memory, with names and sizes alone (tensor.h: sy_params) */
+    SY_MODEL_MAPPED = 16                /* loading a family: every weight that can stays in its file; without it those of a mebibyte and more */
+};
 /* Fresh weights from `seed`. The spec is checked and copied. */
 sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err);
 void      sy_model_free(sy_model *m);

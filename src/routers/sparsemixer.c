@@ -9,20 +9,19 @@
 
 #include "route/router.h"
 
-typedef struct { double router_jitter_noise; } sparsemixer_state;
+typedef struct { int num_experts_per_tok; double router_jitter_noise; } sparsemixer_state;
 
 static const sy_opt sparsemixer_opts[] = {
+    SY_INT (sparsemixer_state, num_experts_per_tok, "top_k", 2, 2, 2, "experts each token is sent to: the rule is about two"),
     SY_REAL(sparsemixer_state, router_jitter_noise, "jitter_eps", 0.01, 0, 10, "experts further below the best than twice this, relative to their score, do not share the weight"),
     { 0 }
 };
 
-enum { K = 2 };
-
 static sy_status sparsemixer_check(const void *state, const void *site, sy_err *err)
 {
+    const sparsemixer_state *s = state;
     const sy_site *at = site;
-    (void)state;
-    return at->E + at->Z < K ? sy_fail(err, SY_EARG, "it sends a token to 2 experts, there are %d", at->E + at->Z) : SY_OK;
+    return at->E + at->Z < s->num_experts_per_tok ? sy_fail(err, SY_EARG, "it sends a token to 2 experts, there are %d", at->E + at->Z) : SY_OK;
 }
 
 /* Weight of expert e among those near it; `but` (or -1) takes no part. */
@@ -39,9 +38,9 @@ static sy_status sparsemixer_select(void *state, sy_tape *t, const sy_route_in *
     const sparsemixer_state *s = state;
     if (in->mode == SY_TRAIN || in->mode == SY_COUNT_PASS)
         return sy_fail(err, SY_EUNSUP, "the gradient of its training is not written; freeze the model and serve it, or train with --router topk");
-    if (in->over && (in->over->n_ranks || in->over->k > K)) return sy_fail(err, SY_EUNSUP, "it weighs the best two experts only; other ranks and more experts have no weight");
+    if (in->over && (in->over->n_ranks || in->over->k > s->num_experts_per_tok)) return sy_fail(err, SY_EUNSUP, "it weighs the best two experts only; other ranks and more experts have no weight");
     out->probs = sy_softmax(t, z);
-    SY_TRY(sy_slots_topk(t, in, z, K, out, err));
+    SY_TRY(sy_slots_topk(t, in, z, s->num_experts_per_tok, out, err));
     out->weight = sy_new(t, SY_DIM(out->n));
     SY_TRY(sy_tape_status(t, err));
     int cols = sy_cols(z);

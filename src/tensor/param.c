@@ -54,14 +54,35 @@ bool sy_param_own(sy_param *p, sy_arena *a)
     return p->w.data != NULL;
 }
 
-sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err)
+/* Values of the build's real that lie aligned are a master as they are. */
+static sy_status may_store(sy_param *p, sy_wtype type, sy_err *err)
 {
     int row = p->w.dim[p->w.nd - 1];
-    if (p->w.data || p->w.dx) return sy_fail(err, SY_EUNSUP, "%s: a parameter that has memory of its own or is trained cannot be stored as %s", p->name, sy_wtype_name(type));
+    if (p->w.data || p->w.part || p->w.dx) return sy_fail(err, SY_EUNSUP, "%s: a parameter that has memory of its own or is trained cannot be stored as %s", p->name, sy_wtype_name(type));
     if (type <= SY_W_REAL || type >= SY_WTYPES || row % sy_wtype_block(type))
         return sy_fail(err, SY_ESHAPE, "%s: rows of %d values are no whole number of %s blocks", p->name, row, sy_wtype_name(type));
-    p->w.type = type;
+    return SY_OK;
+}
+
+static bool is_master(sy_wtype type, const void *data) { return sizeof(sy_real) == 4 && type == SY_W_F32 && (uintptr_t)data % sizeof(sy_real) == 0; }
+
+sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err)
+{
+    SY_TRY(may_store(p, type, err));
     p->w.data = (void *)data;                        /* read only: products and the embedding never write */
+    if (is_master(type, data)) p->leaf.x = p->w.data;
+    else p->w.type = type;
+    return SY_OK;
+}
+
+sy_status sy_param_store_parts(sy_param *p, sy_wtype type, const void *const *part, sy_err *err)
+{
+    bool masters = true;
+    SY_TRY(may_store(p, type, err));
+    if (p->w.nd != 3) return sy_fail(err, SY_ESHAPE, "%s: only matrices of experts may lie apart, it has %d dimensions", p->name, p->w.nd);
+    for (int e = 0; e < p->w.dim[0]; e++) masters &= is_master(type, part[e]);
+    p->w.part = part;
+    if (!masters) p->w.type = type;
     return SY_OK;
 }
 

@@ -47,6 +47,7 @@ typedef struct sy_weight {
     sy_wtype    type;
     int         nd, dim[4];             /* [N,K], y = x W^T, or [E,N,K] for experts; [V,D] for an embedding */
     void       *data;                   /* row-major; stored formats: whole blocks a row, not aligned, read only */
+    const void *const *part;            /* [dim 0] where each matrix of [E,N,K] begins, when they do not follow each other and data is NULL; else NULL */
     sy_real    *dx;                     /* gradient of a trained master, else NULL */
     sy_real    *panels;                 /* packed copy (kernels.h: pack) of data as it is now, or NULL; only of masters that do not change */
 } sy_weight;
@@ -83,6 +84,8 @@ bool      sy_param_own(sy_param *p, sy_arena *a);
 /* A bare parameter reads its values from rows in a stored format, all of them at `data` as long as the parameter lives; its leaf has no
  * values, so only products and the embedding may use it. SY_EUNSUP: it has memory or a gradient; SY_ESHAPE: rows are not whole blocks. */
 sy_status sy_param_store(sy_param *p, sy_wtype type, const void *data, sy_err *err);
+/* The same for [E,N,K] whose matrices lie apart; part [E] lives as long as the parameter. */
+sy_status sy_param_store_parts(sy_param *p, sy_wtype type, const void *const *part, sy_err *err);
 sy_param *sy_params_find(const sy_params *l, const char *name);
 /* N(0, std^2) from (seed, name): independent of the order of declaration and of threads, the same for float and double. Nothing happens to a
  * parameter that is not `fresh`. */

@@ -1,130 +1,11 @@
 /* float only */
 /* Families of published models: logits and chosen experts against their makers' code (tests/ref/families.py), files written and read again, forms
  * of the same weights, and damage. SY_FAMILIES_OUT=DIR keeps what was written, for families.py --check. */
-#include "testing.h"
+#include "model/families.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "core/file.h"
-#include "core/random.h"
 #include "methods.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
-#include "model/safetensors.h"
-
-enum { PROMPT = 64, FURTHER = 32, T = PROMPT + FURTHER, MODELS = 3, MOST = 512 };
-
-static char *in_dir(const char *name)
-{
-    static char path[8][1024];
-    static int at;
-    char *p = path[at++ % 8];
-    snprintf(p, sizeof path[0], "%s/%s", sy_test_dir(), name);
-    return p;
-}
-
-static char *join(const char *dir, const char *name)
-{
-    static char path[8][1100];
-    static int at;
-    char *p = path[at++ % 8];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
-
-static void write_text(const char *path, const char *text) { sy_expect_ok(sy_file_write(path, text, strlen(text), err)); }
-
-/* --- a model made from its list of tensors ------------------------------------------------------------------------------------ */
-
-typedef struct fixture { sy_map map; sy_st st; sy_arena a; } fixture;
-
-static void fixture_open(fixture *f, const char *family)
-{
-    char path[256];
-    memset(f, 0, sizeof *f);
-    snprintf(path, sizeof path, "tests/fixtures/families/%s.safetensors", family);
-    sy_expect_ok(sy_map_open(&f->map, path, err));
-    sy_expect_ok(sy_st_parse(&f->st, f->map.data, f->map.size, path, &f->a, err));
-}
-
-static void fixture_close(fixture *f)
-{
-    sy_map_close(&f->map);
-    sy_arena_free(&f->a);
-}
-
-static const char *meta(const fixture *f, int i, const char *key)
-{
-    char name[32];
-    snprintf(name, sizeof name, "%d.%s", i, key);
-    const char *text = sy_st_meta(&f->st, name);
-    if (!text) fail_msg("the fixture says nothing of %s", name);
-    return text;
-}
-
-static const sy_st_tensor *tensor(const fixture *f, int i, const char *key)
-{
-    char name[32];
-    snprintf(name, sizeof name, "%d.%s", i, key);
-    return sy_st_find(&f->st, name);
-}
-
-typedef struct tensors { sy_st_out t[MOST]; float *f32[MOST]; int n; sy_arena a; } tensors;
-
-/* "name|type|dims|base|scale": base + scale * (uniform in -1 .. 1 of the name's stream). */
-static void tensor_add(tensors *x, const char *line, uint64_t seed)
-{
-    char name[256], type[16], dims[64];
-    double base, scale;
-    size_t n = 1;
-    sy_st_out *t = &x->t[x->n];
-    assert_true(x->n < MOST);
-    assert_int_equal(sscanf(line, "%255[^|]|%15[^|]|%63[^|]|%lf|%lf", name, type, dims, &base, &scale), 5);
-    *t = (sy_st_out){ .name = sy_arena_strdup(&x->a, name), .type = !strcmp(type, "BF16") ? SY_DT_BF16 : !strcmp(type, "F16") ? SY_DT_F16 : SY_DT_F32 };
-    for (char *d = strtok(dims, ","); d; d = strtok(NULL, ",")) n *= (size_t)(t->dim[t->nd++] = atoll(d));
-    uint64_t h = 1469598103934665603u;
-    for (const char *c = name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
-    uint64_t key = sy_key(seed, SY_FOR_TEST, h, 0, 0);
-    float *v = x->f32[x->n++] = sy_arena_array(&x->a, n, sizeof *v);
-    uint16_t *half = sy_arena_array(&x->a, n, sizeof *half);
-    for (size_t k = 0; k < n; k++) {
-        v[k] = (float)(base + scale * (2 * sy_draw(key, k, 0) - 1));
-        half[k] = t->type == SY_DT_BF16 ? sy_bf16_of(v[k]) : sy_f16_of(v[k]);
-    }
-    t->data = t->type == SY_DT_F32 ? (const void *)v : half;
-}
-
-static void tensors_of(tensors *x, const fixture *f, int i)
-{
-    const char *line = meta(f, i, "tensors");
-    uint64_t seed = strtoull(meta(f, i, "seed"), NULL, 10);
-    x->n = 0;
-    x->a = (sy_arena){ 0 };
-    while (line && *line) {
-        tensor_add(x, line, seed);
-        line = strchr(line, '\n');
-        if (line) line++;
-    }
-}
-
-static tensors all;
-
-/* A folder with model i of a fixture. */
-static const char *folder_of(const fixture *f, int i, const char *name)
-{
-    const char *dir = in_dir(name);
-    sy_expect_ok(sy_remove_tree(dir, err));
-    sy_expect_ok(sy_mkdirs(dir, err));
-    write_text(join(dir, "config.json"), meta(f, i, "config"));
-    sy_arena_free(&all.a);
-    tensors_of(&all, f, i);
-    sy_expect_ok(sy_st_write(join(dir, "model.safetensors"), all.t, all.n, NULL, err));
-    return dir;
-}
 
 /* --- running ------------------------------------------------------------------------------------------------------------------ */
 
@@ -230,6 +111,35 @@ static void fixtures(void **state)
     for (const sy_family *const *f = sy_families; *f; f++) exact((*f)->name);
 }
 
+/* Weights that stay in their files, in the formats they have there: the same logits, and the same bytes when written again. */
+static void mapped(void **state)
+{
+    sy_engine eng;
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 1, NULL, &sy_builtin_methods, err));
+    for (const sy_family *const *fam = sy_families; *fam; fam++) {
+        fixture f;
+        fixture_open(&f, (*fam)->name);
+        for (int i = 0; i < MODELS; i++) {
+            sy_model *m, *back;
+            const char *out = in_dir("mapped-out");
+            sy_test_case("%s %d, mapped", (*fam)->name, i);
+            sy_expect_ok(sy_model_load(&m, &eng, folder_of(&f, i, "mapped"), SY_MODEL_MAPPED, NULL, err));
+            expect_fixture(&f, i, m);
+            sy_expect_ok(sy_mkdirs(out, err));
+            sy_expect_ok(sy_model_save(m, out, -1, NULL, err));
+            sy_expect_ok(sy_model_load(&back, &eng, out, 0, NULL, err));
+            expect_fixture(&f, i, back);
+            sy_model_free(back);
+            sy_err e = { 0 }, *err = &e;
+            if (m->held) sy_expect_fail(sy_model_read(m, out, NULL, err), SY_EARG, "only read");
+            sy_model_free(m);
+        }
+        fixture_close(&f);
+    }
+    sy_engine_uninit(&eng);
+}
+
 /* --- written and read again ----------------------------------------------------------------------------------------------------- */
 
 static void same_params(const sy_model *a, const sy_model *b)
@@ -271,16 +181,20 @@ static void round_trip(void **state)
             same_params(m, back);
             sy_model_free(back);
             sy_test_case("%s %d as an own model", (*fam)->name, i);
+            snprintf(out, sizeof out, "%s/own", sy_test_dir());
+            sy_expect_ok(sy_mkdirs(out, err));
             sy_expect_ok(sy_model_save_as(m, "switchyard", out, 3, NULL, err));
             back = load(&eng, out, NULL);
             assert_null(back->family);
             same_params(m, back);
-            sy_expect_ok(sy_model_save(back, out, 3, NULL, err));          /* the list decides now; what it picks must be exact too */
+            sy_test_case("%s %d as the list decides", (*fam)->name, i);
+            snprintf(out, sizeof out, "%s/any+%s", keep ? keep : sy_test_dir(), name);
+            sy_expect_ok(sy_mkdirs(out, err));
+            sy_expect_ok(sy_model_save(back, out, 3, NULL, err));
             sy_model_free(back);
             back = load(&eng, out, NULL);
             assert_non_null(back->family);
             same_params(m, back);
-            if (keep) sy_expect_ok(sy_model_save(m, out, 3, NULL, err));
             sy_model_free(back);
             sy_model_free(m);
         }
@@ -485,6 +399,6 @@ static void mtp(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(mtp) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(mapped), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(mtp) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,7 +312,7 @@ def make(family):
 def check(folder):
     """Every FAMILY-i that the engine wrote, opened by transformers."""
     for name in sorted(os.listdir(folder)):
-        family, i = name.rsplit("-", 1)
+        family, i = name.split("+")[-1].rsplit("-", 1)         # "any+" before it: the family that saving picked by itself
         saved = json.load(open(os.path.join(folder, name, "config.json")))["model_type"]
         with safe_open(os.path.join(HERE, family + ".safetensors"), "pt") as f:
             ids, want = f.get_tensor(i + ".ids").long(), f.get_tensor(i + ".logits")

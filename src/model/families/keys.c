@@ -100,9 +100,12 @@ static sy_status read_rope(sy_config_reading *r, sy_err *err)
         SY_TRY(sy_json_get_real(p, r->path, "partial_rotary_factor", false, 1e-3, 1, &partial, err));
     }
     if (!is_there(r, "rope_theta") && !(p && json_object_get(p, "rope_theta"))) SY_TRY(sy__note(r, err, "rope_theta", "not in config.json: %g, as the family has it by default", s->rope_theta));
+    bool own = json_object_size(p) == 0 && s->rope_type != SY_ROPE_DEFAULT;        /* the family's own stretch, from its base */
+    if (own) SY_TRY(sy__note(r, err, "rope_scaling", "not in config.json: %s, as the family has it by default", rope_types[s->rope_type]));
     if (partial != 1 && !(f->partial_rotary_factor > 0))
         return sy_fail(err, SY_EUNSUP, "%s: partial_rotary_factor is %g; family %s rotates whole heads", r->path, partial, f->name);
     s->partial_rotary_factor = partial;
+    if (own) return SY_OK;
     if (!strcmp(type, "su")) type = "longrope";
     s->rope_type = 0;
     while (rope_types[s->rope_type] && strcmp(rope_types[s->rope_type], type)) s->rope_type++;
@@ -130,10 +133,10 @@ static void write_rope(sy_config_writing *w)
     sy_json_key(j, "rope_theta"), sy_json_real(j, s->rope_theta);
     put_real(j, "partial_rotary_factor", s->partial_rotary_factor, w->f->partial_rotary_factor > 0);
     sy_json_key(j, "rope_scaling");
-    if (s->rope_type == SY_ROPE_DEFAULT || s->rope_type == SY_ROPE_NONE) { sy_json_null(j); return; }
+    if ((s->rope_type == SY_ROPE_DEFAULT && !(w->f->base && strstr(w->f->base, "rope_type="))) || s->rope_type == SY_ROPE_NONE) { sy_json_null(j); return; }
     sy_json_begin(j, '{');
     sy_json_key(j, "rope_type"), sy_json_text(j, rope_types[s->rope_type]);
-    put_real(j, "factor", s->rope_factor, true);
+    put_real(j, "factor", s->rope_factor, s->rope_type != SY_ROPE_DEFAULT);
     if (yarn || longrope || llama3) sy_json_key(j, "original_max_position_embeddings"), sy_json_int(j, s->original_max_position_embeddings);
     put_real(j, "low_freq_factor", s->rope_low_freq_factor, llama3);
     put_real(j, "high_freq_factor", s->rope_high_freq_factor, llama3);
@@ -366,13 +369,11 @@ const sy_family_group sy__keys_mtp = { mtp_keys, read_mtp, write_mtp };
 
 /* Theirs: coef * E * sum over e of (slots of e / tokens) P_e, all sparse layers pooled. Ours: one loss a layer, slots as a share, summed over
  * layers: coef * K / layers. */
-enum { TWO = 2 };                       /* slots of a token where a router has no option for their number (sparsemixer) */
-
 static sy_status read_coef(sy_config_reading *r, double coef, sy_err *err)
 {
     sy_spec *s = &r->c->spec;
     const char *key = "router_aux_loss_coef", *k = r->router.n ? strstr(r->router.data, "num_experts_per_tok=") : NULL;
-    int K = k ? atoi(k + 20) : TWO, n = sy_spec_n_sparse(s);
+    int K = k ? atoi(k + 20) : 1, n = sy_spec_n_sparse(s);
     SY_TRY(sy_json_get_real(r->root, r->path, key, false, 0, 1e6, &coef, err));
     if (!n || !(coef > 0)) { s->balance = ""; return SY_OK; }
     double ours = coef * K / n;
@@ -391,7 +392,7 @@ static void write_balance(sy_config_writing *w)
     size_t at, k_at;
     double coef = 0;
     const sy_opt *row = w->router_m && w->router_m->opts ? sy_opt_find(w->router_m->opts, "num_experts_per_tok", &k_at, NULL) : NULL;
-    int K = row ? *(const int *)((const char *)w->router_s + k_at) : TWO;
+    int K = row ? *(const int *)((const char *)w->router_s + k_at) : 1;
     if (*w->s->balance && sy_method_make(w->methods, SY_BALANCE, w->s->balance, &a, &m, &state, &err) == SY_OK && m->opts && sy_opt_find(m->opts, "router_aux_loss_coef", &at, NULL)) {
         char text[32];
         snprintf(text, sizeof text, "%.14g", *(const double *)((const char *)state + at) * sy_spec_n_sparse(w->s) / K);

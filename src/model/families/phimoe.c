@@ -9,7 +9,7 @@ static const sy_family_key keys[] = {
     SY_KEY("lm_head_bias", "lm_head_bias", "false"),
     SY_KEY("intermediate_size", "moe_intermediate_size", NULL),
     SY_KEY("num_local_experts num_experts", "num_experts", NULL),
-    SY_KEY_FIXED("num_experts_per_tok", "2"),
+    SY_KEY("num_experts_per_tok", "router.num_experts_per_tok", "2"),
     SY_KEY("router_jitter_noise", "router.router_jitter_noise", "0.01"),
     SY_KEY_NONE("sliding_window", "sliding_window", "0", "0"),
     SY_KEYS_END,

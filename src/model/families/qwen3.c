@@ -10,5 +10,5 @@ static const sy_family_key keys[] = {
 static const sy_family_group *const groups[] = { &sy__keys_rope, &sy__keys_window_late, NULL };
 
 const sy_family sy_family_qwen3 = {
-    .name = "qwen3", .architecture = "Qwen3ForCausalLM", .base = "qk_norm=true", .rope_theta = 10000, .keys = keys, .groups = groups, .skips = sy__skip_rotary,
+    .name = "qwen3", .architecture = "Qwen3ForCausalLM", .base = "qk_norm=true", .rope_theta = 10000, .keys = keys, .groups = groups, .skips = sy__skip_rotary, .fp8 = true,
 };

@@ -21,5 +21,5 @@ static const sy_family_part parts[] = {
 
 const sy_family sy_family_qwen3_moe = {
     .name = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .base = "qk_norm=true", .router = "topk", .expert = "swiglu", .rope_theta = 10000,
-    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary, .ignored = ignored,
+    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary, .ignored = ignored, .fp8 = true,
 };

@@ -105,7 +105,7 @@ static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, bool fresh, 
     for (int e = 0; e < g->E; e++) {
         int r0 = g->first[e], rows = g->first[e + 1] - r0;
         if (!rows) continue;
-        const void *we = (const char *)w->data + sy_wtype_bytes(w->type, e * N * K);
+        const void *we = w->part ? w->part[e] : (const char *)w->data + sy_wtype_bytes(w->type, e * N * K);
         const sy_real *xe = x + r0 * K;
         if (!dy) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)N, .K = (int)K, .A = xe, .ars = K, .aks = 1, .type = w->type, .B = we, .bks = K, .rows = true,
                                            .panels = w->panels ? w->panels + e * ((N + n->tape->eng->k->nr - 1) / n->tape->eng->k->nr * n->tape->eng->k->nr) * K : NULL,
