@@ -20,7 +20,7 @@ static sy_model *small(void)
     sy_err err;
     sy_spec_defaults(&s);
     s.vocab_size = 3, s.hidden_size = 2, s.num_hidden_layers = 2, s.num_attention_heads = 1, s.num_key_value_heads = 1, s.intermediate_size = 2, s.tie_word_embeddings = true;
-    s.layers = "dense,sparse", s.num_experts = 2, s.moe_intermediate_size = 1, s.router = "auxfree:top_k=1", s.max_position_embeddings = 4;
+    s.layers = "dense,sparse", s.num_experts = 2, s.moe_intermediate_size = 1, s.router = "auxfree:top_k=1,norm_topk_prob=false", s.max_position_embeddings = 4;
     if (sy_engine_init(&eng, 1, "ref", &sy_builtin_methods, &err) != SY_OK || sy_model_new(&m, &eng, &s, SY_MODEL_TRAIN, 1, &err) != SY_OK) abort();
     return m;
 }

@@ -14,7 +14,7 @@ sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out,
 sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok, const char *cache, sy_data **out, sy_err *err);
 /* The paths of a repeated flag as one value of a config (core/words.h); from cli->arena. */
 sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err);
-/* Model and tokenizer of a model folder or a run folder; the ledger's summary is logged. */
+/* Model and tokenizer (tok NULL: the model alone) of a model folder or a run folder; the ledger's summary is logged. */
 sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_tokenizer **tok, sy_err *err);
 /* The tokenizer of a model or run folder, a tokenizer.json or a GGUF file. */
 sy_status sy_open_tokenizer_at(const char *path, sy_tokenizer **tok, sy_err *err);

@@ -226,7 +226,7 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
     }
     for (int k = 1; b->o.slim && k <= b->o.num_experts && k <= 9; k++) {
         sy_override over = { .k = k };
-        char name[16];
+        char name[24];
         b->over = &over;
         sy_tape_reset(&b->tape);
         sy_tensor *loss = forward(b, SY_SERVE, 1, 0, HELD_OUT, 0, 1, NULL, NULL, NULL);

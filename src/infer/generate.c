@@ -16,8 +16,8 @@ const sy_opt sy_generate_opts[] = {
 sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *tok, int room, sy_err *err)
 {
     *g = (sy_generator){ .model = m, .tok = tok, .room = room };
-    if (room < 1 || room > m->spec.max_position_embeddings)
-        return sy_fail(err, SY_EARG, "a context of %d positions; this model takes 1 .. %d", room, m->spec.max_position_embeddings);
+    if (room < 1 || room > sy_spec_positions(&m->spec))
+        return sy_fail(err, SY_EARG, "a context of %d positions; this model takes 1 .. %d", room, sy_spec_positions(&m->spec));
     sy_tape_init(&g->tape, m->eng, false);
     g->id = sy_malloc((size_t)room * sizeof *g->id);
     g->routes = sy_calloc((size_t)m->n_sparse + 1, sizeof(sy_route *));

@@ -25,7 +25,7 @@ typedef struct sy_generator {           /* one sequence; after the first tokens 
     sy_route          **routes;         /* [sparse layers] of the last call */
 } sy_generator;
 
-/* room: positions of the context; at most max_position_embeddings. */
+/* room: positions of the context; at most sy_spec_positions. */
 sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *tok, int room, sy_err *err);
 void      sy_generator_close(sy_generator *g);
 /* Forgets everything from position n on. */

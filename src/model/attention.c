@@ -5,6 +5,7 @@
  *   absorbed  scores (Wk_h^T q_nope_h) . c + q_pe_h . k_pe,  o_h = Wv_h (sum of p c): one KV head of width R + rope whose values are its first R
  * The cache holds c and k_pe, R + rope values a token. Training and prefill take the naive form, decoding the absorbed one where that is less
  * work; both are the same in real numbers, not in bits. */
+#include <limits.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -172,6 +173,14 @@ static sy_tensor *side_by_side(sy_tape *t, sy_tensor *x, int n_heads)       /* [
     return sy_reshape(t, x, SY_DIM(sy_rows(x) / n_heads, n_heads * sy_cols(x)));
 }
 
+/* Whether rows of all heads can be counted; a tensor's sizes are ints. */
+static bool countable(const sy_pass *p, int64_t rows)
+{
+    if (rows * p->m->spec.num_attention_heads <= INT_MAX) return true;
+    sy_tape_fail(p->t, SY_ESHAPE, "%lld positions under %d heads are too many for one pass", (long long)rows, p->m->spec.num_attention_heads);
+    return false;
+}
+
 /* Keys [n, H*qk] and values [n, H*v] of n latents c [n,R] and shared keys k_pe [n,rope]. */
 static void expand(sy_pass *p, sy_layer *y, sy_tensor *c, sy_tensor *k_pe, sy_tensor **k, sy_tensor **v)
 {
@@ -205,9 +214,11 @@ static void expand_caches(sy_pass *p, int l)
 {
     const sy_spec *s = &p->m->spec;
     sy_tape *t = p->t;
-    int n = 0, at = 0, R = s->kv_lora_rank, wide = R + s->qk_rope_head_dim;
+    int at = 0, R = s->kv_lora_rank, wide = R + s->qk_rope_head_dim;
+    int64_t n = 0;
     for (int i = 0; i < p->b->n_seg; i++) n += p->seg[i].pos0 + p->seg[i].n;
-    sy_tensor *all = sy_new(t, SY_DIM(n, wide)), *k, *v;
+    if (!countable(p, n)) return;
+    sy_tensor *all = sy_new(t, SY_DIM((int)n, wide)), *k, *v;
     if (t->status != SY_OK) return;
     for (int i = 0; i < p->b->n_seg; i++) {
         int have = p->seg[i].pos0 + p->seg[i].n;
@@ -250,6 +261,7 @@ static sy_tensor *latent(sy_pass *p, int l, sy_tensor *h)
     const sy_spec *s = &p->m->spec;
     int R = s->kv_lora_rank;
     sy_tensor *q = h, *k = NULL, *v = NULL;
+    if (t->status != SY_OK || !countable(p, sy_rows(h))) return &t->empty;
     if (y->q_a) q = sy_rmsnorm(t, sy_linear(t, h, &y->q_a->w, sy__leaf(y->q_a_bias)), &y->q_a_norm->leaf, s->lora_norm_eps);
     q = sy_linear(t, q, &y->q->w, NULL);
     sy_tensor *low = sy_linear(t, h, &y->kv_a->w, sy__leaf(y->kv_a_bias));

@@ -153,6 +153,12 @@ sy_act sy_spec_act(const sy_spec *s)
     return act[s->hidden_act];
 }
 
+int sy_spec_positions(const sy_spec *s)
+{
+    double n = s->max_position_embeddings * (s->rope_type == SY_ROPE_DYNAMIC && !s->learned_positions ? fmax(s->rope_factor, 1) : 1);
+    return n < BIG ? (int)n : BIG;
+}
+
 int sy_spec_qk_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->qk_nope_head_dim + s->qk_rope_head_dim : s->head_dim; }
 int sy_spec_v_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->v_head_dim : s->head_dim; }
 int sy_spec_rotary(const sy_spec *s) { return (int)((s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim) * s->partial_rotary_factor); }
@@ -208,6 +214,7 @@ static sy_status check_parts(const sy_spec *s, sy_err *err)
 {
     if (!s->causal && s->sliding_window) return sy_fail(err, SY_EARG, "causal=false with sliding_window %d: a window looks back only", s->sliding_window);
     if (!s->causal && sy_spec_n_sparse(s)) return sy_fail(err, SY_EUNSUP, "causal=false with sparse layers: routers serve one token after another; use layers=dense");
+    if (!s->causal && s->lm_head) return sy_fail(err, SY_EUNSUP, "causal=false with a head: a token would see the one that it predicts; an encoder has lm_head=false");
     if (s->pooling && s->causal) return sy_fail(err, SY_EARG, "pooling makes one vector of a text that is seen whole; it needs causal=false");
     if (s->attention == SY_MLA && (s->qk_norm || s->clip_qkv > 0)) return sy_fail(err, SY_EUNSUP, "attention=mla has no %s", s->qk_norm ? "qk_norm" : "clip_qkv");
     if (s->attention == SY_MLA && s->num_key_value_heads != s->num_attention_heads)

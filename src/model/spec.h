@@ -73,6 +73,7 @@ int       sy_spec_n_sparse(const sy_spec *s);
 bool      sy_spec_sliding(const sy_spec *s, int layer);
 bool      sy_spec_rotates(const sy_spec *s, int layer);
 sy_act    sy_spec_act(const sy_spec *s);
+int       sy_spec_positions(const sy_spec *s);       /* longest context: max_position_embeddings, under rope_type=dynamic times rope_factor */
 int       sy_spec_rotary(const sy_spec *s);          /* values of a head that turn: head_dim (mla: qk_rope_head_dim) times partial_rotary_factor */
 int       sy_spec_qk_dim(const sy_spec *s);          /* width of a query head */
 int       sy_spec_v_dim(const sy_spec *s);           /* width of a value head */

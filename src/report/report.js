@@ -153,7 +153,7 @@ const chart = (host, spec) => {
     if (s.zero) range.lo = Math.min(0, range.lo);
     if (s.top !== undefined) range.hi = Math.max(range.hi, s.top);
     const height = s.height || 340, small = height < 220, top = small ? 24 : 30, bottom = small ? 36 : 44, size = 13;
-    const yTicks = niceTicks(range.lo, range.hi, small ? 3 : 6), yText = s.y.format || tickText(yTicks);
+    const yTicks = niceTicks(range.lo, range.hi, small ? 4 : 6), yText = s.y.format || tickText(yTicks);
     if (!s.clip || !range.cut) { const step = yTicks.length > 1 ? yTicks[1] - yTicks[0] : 0; if (step && range.hi - yTicks[yTicks.length - 1] > .6 * step) yTicks.push(yTicks[yTicks.length - 1] + step); range.hi = Math.max(range.hi, yTicks[yTicks.length - 1]); }
     const left = 10 + Math.max(...yTicks.map(t => textWidth(yText(t), 12)));
     const named = shown.filter(c => c.label);
@@ -346,11 +346,14 @@ runs.forEach((r, i) => { r.i = i; r.color = color(i); r.toTokens = tokensAt(r); 
 const state = { unit: runs.some(r => Object.keys(r.heldout.byte).length) ? 'byte' : 'token', x: runs.every(r => r.toTokens) ? 'tokens' : 'steps', log: false };
 const along = (run, s) => state.x === 'tokens' && run.toTokens ? s.x.map(run.toTokens) : s.x;
 const xAxis = () => state.x === 'tokens' ? { text: 'tokens', read: v => si(v) + ' tokens' } : { text: 'steps', read: v => 'step ' + group(v) };
+/* Means over windows that are centred, so that a falling curve is not shown late; towards the ends they shrink. */
 const smooth = s => {
-  const out = [], n = s.y.length, a = Math.min(.35, 12 / Math.max(1, n));
-  let m = 0, w = 0;
-  for (const v of s.y) { if (isNum(v)) { m = m * (1 - a) + v * a; w = w * (1 - a) + a; } out.push(isNum(v) ? m / w : null); }
-  return { x: s.x, y: out };
+  const n = s.y.length, most = Math.ceil(n / 24);
+  const y = s.y.map((v, i) => {
+    const r = Math.min(most, i, n - 1 - i), near = s.y.slice(i - r, i + r + 1).filter(isNum);
+    return isNum(v) ? sum(near) / near.length : null;
+  });
+  return { x: s.x, y };
 };
 const redrawCurves = () => redraws.forEach(f => f());
 const domainsOf = list => [...new Set(list.flatMap(r => Object.keys(r.heldout[state.unit])))].filter(d => d !== 'all');

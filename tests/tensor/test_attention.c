@@ -235,6 +235,52 @@ static void equal_bits(void **state)
     each_set(same_bits, 3);
 }
 
+/* Gradients of q, k, v one behind the other, on so many threads. */
+static sy_real *gradients(const char *kernels, int c, int threads, size_t *n)
+{
+    sy_engine e;
+    sy_attn a = cases[c].a;
+    int T = cases[c].T, H = a.n_heads * a.head_dim, KV = a.n_kv_heads * a.head_dim, HV = a.n_heads * width_of_value(&a), VV = a.n_kv_heads * width_of_value(&a);
+    size_t nq = (size_t)(T * H), nk = (size_t)(T * KV), nv = (size_t)(T * VV);
+    sy_real *q = filled(nq, 0), *k = filled(nk, 1), *v = filled(nv, 2), *g = filled((size_t)(T * HV), 3), *z = filled((size_t)a.n_heads, 4), *all = malloc((nq + nk + nv) * sizeof *all);
+    sy_expect_ok(sy_engine_init(&e, threads, kernels, NULL, err));
+    sy_tape t;
+    sy_tape_init(&t, &e, true);
+    if (cases[c].sinks) a.sinks = leaf(&t, z, 1, a.n_heads);
+    sy_segment seg = { .n = T };
+    sy_tensor *tq = leaf(&t, q, T, H), *tk = leaf(&t, k, T, KV), *tv = leaf(&t, v, T, VV);
+    sy_tensor *y = sy_attention(&t, tq, tk, tv, &a, &seg, 1);
+    sy_expect_ok(sy_tape_status(&t, err));
+    sy_expect_ok(sy_backward_from(&t, y, g, err));
+    memcpy(all, tq->dx, nq * sizeof *all);
+    memcpy(all + nq, tk->dx, nk * sizeof *all);
+    memcpy(all + nq + nk, tv->dx, nv * sizeof *all);
+    *n = nq + nk + nv;
+    sy_tape_free(&t);
+    sy_engine_uninit(&e);
+    free(q), free(k), free(v), free(g), free(z);
+    return all;
+}
+
+/* One document with few KV heads is split by keys and by queries once there are threads enough; each sum keeps its order. */
+static void gradients_on_threads(void **state)
+{
+    const sy_kernels *k;
+    (void)state;
+    for (int s = 0; (k = sy_kernels_at(s)); s++)
+        for (int c = 0; c < (int)SY_COUNT(cases); c++) {
+            size_t n;
+            sy_real *one = gradients(k->name, c, 1, &n);
+            for (int threads = 2; threads <= 6; threads += 4) {
+                sy_test_case("%s, %s, %d threads", cases[c].what, k->name, threads);
+                sy_real *more = gradients(k->name, c, threads, &n);
+                sy_expect_same("gradients", more, one, n * sizeof *one);
+                free(more);
+            }
+            free(one);
+        }
+}
+
 /* Many requests in one call, each with its own cache, give what each gives alone. */
 static void requests_together(void **state)
 {
@@ -299,6 +345,6 @@ static void refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(values_and_gradients), cmocka_unit_test(equal_bits), cmocka_unit_test(requests_together), cmocka_unit_test(refusals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values_and_gradients), cmocka_unit_test(equal_bits), cmocka_unit_test(gradients_on_threads), cmocka_unit_test(requests_together), cmocka_unit_test(refusals) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,16 +47,16 @@ static sy_tensor *input(sy_tape *t, int T, int K)
     return x;
 }
 
-/* y and dx of one product with each of the two weights, compared bit by bit. */
-static void both(sy_engine *e, pair *p, int T, const int *first)
+/* y and dx of one product with each of the two weights, compared bit by bit; by expert with `first`, by head with `heads`. */
+static void both(sy_engine *e, pair *p, int T, const int *first, const sy_heads *heads)
 {
     sy_tensor *y[2], *x[2];
     sy_tape tape[2];
     for (int i = 0; i < 2; i++) {
         sy_weight *w = i ? &p->master : &p->stored;
         sy_tape_init(&tape[i], e, true);
-        x[i] = input(&tape[i], T, w->dim[w->nd - 1]);
-        y[i] = first ? sy_grouped(&tape[i], x[i], w, first) : sy_linear(&tape[i], x[i], w, NULL);
+        x[i] = input(&tape[i], T, !heads ? w->dim[w->nd - 1] : heads->n_heads * (heads->forward ? w->dim[1] : heads->N));
+        y[i] = heads ? sy_linear_heads(&tape[i], x[i], w, heads) : first ? sy_grouped(&tape[i], x[i], w, first) : sy_linear(&tape[i], x[i], w, NULL);
         sy_expect_ok(sy_tape_status(&tape[i], err));
         sy_real *dy = malloc(sy_numel(y[i]) * sizeof *dy + 1);
         assert_non_null(dy);
@@ -84,7 +84,7 @@ static void products(void **state)
                     for (size_t m = 0; m < SY_COUNT(rows); m++) {
                         if (rows[m] > 100 && (n != 1 || type % 3)) continue;         /* the large ones for some */
                         sy_test_case("%s, %s, %d threads, %d rows, %d outputs", k->name, sy_wtype_name((sy_wtype)type), threads, rows[m], out[n]);
-                        both(&e, &p, rows[m], NULL);
+                        both(&e, &p, rows[m], NULL, NULL);
                     }
                     drop(&p);
                 }
@@ -101,7 +101,25 @@ static void experts(void **state)
     for (int type = SY_W_REAL + 1; type < SY_WTYPES; type++) {
         pair p = weights((sy_wtype)type, SY_DIM(4, 20, 256));
         sy_test_case("%s", sy_wtype_name((sy_wtype)type));
-        both(&e, &p, 40, first);
+        both(&e, &p, 40, first, NULL);
+        drop(&p);
+    }
+    sy_engine_uninit(&e);
+}
+
+static void a_matrix_a_head(void **state)
+{
+    (void)state;
+    static const sy_heads forms[] = { { 3, 8, 2, 5, true }, { 3, 8, 0, 6, false } };
+    sy_engine e;
+    sy_expect_ok(sy_engine_init(&e, 2, NULL, NULL, err));
+    for (int type = SY_W_REAL + 1; type < SY_WTYPES; type++) {
+        pair p = weights((sy_wtype)type, SY_DIM(24, 256));
+        for (size_t f = 0; f < SY_COUNT(forms); f++) {
+            sy_test_case("%s, form %zu", sy_wtype_name((sy_wtype)type), f);
+            both(&e, &p, 1, NULL, &forms[f]);
+            both(&e, &p, 9, NULL, &forms[f]);
+        }
         drop(&p);
     }
     sy_engine_uninit(&e);
@@ -204,7 +222,7 @@ static void never_expanded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products), cmocka_unit_test(experts), cmocka_unit_test(embedding), cmocka_unit_test(loss), cmocka_unit_test(not_trained), cmocka_unit_test(never_expanded),
+        cmocka_unit_test(products), cmocka_unit_test(experts), cmocka_unit_test(a_matrix_a_head), cmocka_unit_test(embedding), cmocka_unit_test(loss), cmocka_unit_test(not_trained), cmocka_unit_test(never_expanded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

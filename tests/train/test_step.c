@@ -209,7 +209,7 @@ static void test_once(void **state)
 enum { CHATTER = 40 };
 static sy_status chatty_select(void *s, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *out, sy_err *err)
 {
-    static char name[CHATTER][16];
+    static char name[CHATTER][24];
     (void)s;
     sy_tensor *p = sy_softmax(t, z);
     SY_TRY(sy_slots_topk(t, in, p, 1, out, err));
@@ -236,7 +236,7 @@ static void test_many_losses(void **state)
     sy_expect_ok(sy_stepper_run(&s, &r, err));
     assert_int_equal(r.n_aux, CHATTER);
     for (int i = 0; i < CHATTER; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "chatter-%d", i);
         assert_string_equal(r.aux[i].name, name);
         sy_expect_near(name, r.aux[i].value, 0.001 * (i + 1), 0, tol);

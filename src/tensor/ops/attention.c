@@ -10,7 +10,8 @@
  *             out = O / l;  lse = m + log l, kept for backward
  *             a task has up to 64 queries under all heads of a KV head; where such tiles are few, every chunk is a task of its own
  *   backward  D = rowsum(dO O);  P = exp(scale S - lse);  dV += P^T dO;  dS = scale P (dO V^T - D);  dQ += dS K;  dK += dS^T Q
- *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries.
+ *             one task has all of a segment's KV head: key blocks ascend, in each the heads of the group, in each the queries; where such
+ *             tasks are few, one has a block of keys (dK, dV) or of a head's queries (dQ), and each sum keeps that order.
  *   softcap   c tanh(scale S / c) stands for scale S; dS gets its derivative 1 - tanh^2.
  *   sink      a logit z of the head joins m and l when all chunks are merged, so lse counts it; its value is zero: dz = -sum exp(z - lse) D. */
 #include <math.h>
@@ -403,35 +404,105 @@ static void back_block(const struct bwd *b, const sy_segment *seg, int h, int q0
     if (b->dk) k->gemm(nk, hd, nq, dS, 1, BLOCK, Q, ldq, b->dk + kk, ldk, true);
 }
 
+/* What one worker needs of scratch: [64,64] twice, and the panels of a block's keys and values. */
+struct bwd_scratch { sy_real *P, *dS, *kp, *vp; };
+
+static struct bwd_scratch scratch_of(const struct bwd *b, int worker)
+{
+    sy_real *room = b->room + (size_t)worker * b->each;
+    struct bwd_scratch s = { take(&room, BLOCK * BLOCK), take(&room, BLOCK * BLOCK), take(&room, wide(b->n->tape->eng->k, ((const struct attn *)b->n->arg)->a.head_dim)), room };
+    return s;
+}
+
+/* dot of a head's rows. */
+static void back_dots(const struct bwd *b, const sy_segment *seg, int h)
+{
+    const struct attn *a = b->n->arg;
+    size_t vd = (size_t)a->a.value_dim, ld = (size_t)a->a.n_heads * vd, T = (size_t)sy_rows(b->n->out);
+    for (int i = seg->row; i < seg->row + seg->n; i++) {
+        size_t o = (size_t)i * ld + (size_t)h * vd;
+        b->dot[(size_t)h * T + (size_t)i] = b->n->tape->eng->k->dot(vd, b->n->out->dx + o, b->n->out->x + o);
+    }
+}
+
+/* The block of keys from k0 on against the queries of heads h0 .. h1-1 that lie in from .. to-1, a multiple of 64 first: heads ascend, in each
+ * the queries, so that every sum has one order whoever takes which part of it. */
+static void back_keys(const struct bwd *b, const sy_segment *seg, int h0, int h1, int k0, int from, int to, struct bwd_scratch s)
+{
+    const struct attn *a = b->n->arg;
+    const sy_kernels *k = b->n->tape->eng->k;
+    int kv = h0 / (a->a.n_heads / a->a.n_kv_heads), nk = seg->n - k0 < BLOCK ? seg->n - k0 : BLOCK;
+    struct keys K = keys_of(b->n, seg, kv, false), V = keys_of(b->n, seg, kv, true);
+    if (a->a.causal && from < k0) from = k0;
+    if (a->a.window && to > k0 + nk - 1 + a->a.window) to = k0 + nk - 1 + a->a.window;     /* the last key is seen up to there */
+    if (from >= to) return;
+    k->pack(nk, a->a.head_dim, K.x + (size_t)k0 * K.stride, K.stride, s.kp);
+    k->pack(nk, a->a.value_dim, V.x + (size_t)k0 * V.stride, V.stride, s.vp);
+    for (int h = h0; h < h1; h++)
+        for (int q0 = from, n; q0 < to; q0 += n) {
+            bool diagonal = a->a.causal && q0 < k0 + nk;
+            n = diagonal ? STRIP : BLOCK;
+            if (n > to - q0) n = to - q0;
+            back_block(b, seg, h, q0, n, k0, diagonal && q0 + n < k0 + nk ? q0 + n - k0 : nk, s.kp, s.vp, s.P, s.dS);
+        }
+}
+
+/* All of a segment's KV head. */
 static void bwd_task(void *arg, int task, int worker)
 {
     const struct bwd *b = arg;
     const struct attn *a = b->n->arg;
-    const sy_kernels *k = b->n->tape->eng->k;
     const sy_segment *seg = &a->seg[task / a->a.n_kv_heads];
-    int kv = task % a->a.n_kv_heads, hd = a->a.head_dim, vd = a->a.value_dim, g = a->a.n_heads / a->a.n_kv_heads, T = sy_rows(b->n->out);
-    size_t ld = (size_t)a->a.n_heads * (size_t)vd;
-    sy_real *room = b->room + (size_t)worker * b->each, *P = take(&room, BLOCK * BLOCK), *dS = take(&room, BLOCK * BLOCK), *kp = take(&room, wide(k, hd)), *vp = room;
-    for (int h = kv * g; h < (kv + 1) * g; h++)
-        for (int i = seg->row; i < seg->row + seg->n; i++) {
-            size_t o = (size_t)i * ld + (size_t)h * (size_t)vd;
-            b->dot[(size_t)h * (size_t)T + (size_t)i] = k->dot((size_t)vd, b->n->out->dx + o, b->n->out->x + o);
-        }
-    struct keys K = keys_of(b->n, seg, kv, false), V = keys_of(b->n, seg, kv, true);
-    for (int k0 = 0; k0 < seg->n; k0 += BLOCK) {
-        int nk = seg->n - k0 < BLOCK ? seg->n - k0 : BLOCK;
-        k->pack(nk, hd, K.x + (size_t)k0 * K.stride, K.stride, kp);
-        k->pack(nk, vd, V.x + (size_t)k0 * V.stride, V.stride, vp);
-        int from = a->a.causal ? k0 : 0, end = seg->n;
-        if (a->a.window && end - a->a.window > k0 + nk - 1) end = k0 + nk - 1 + a->a.window;   /* the last key is seen up to there */
-        for (int h = kv * g; h < (kv + 1) * g; h++)
-            for (int q0 = from, n; q0 < end; q0 += n) {
-                bool diagonal = a->a.causal && q0 < k0 + nk;
-                n = diagonal ? STRIP : BLOCK;
-                if (n > end - q0) n = end - q0;
-                back_block(b, seg, h, q0, n, k0, diagonal && q0 + n < k0 + nk ? q0 + n - k0 : nk, kp, vp, P, dS);
-            }
-    }
+    int g = a->a.n_heads / a->a.n_kv_heads, h0 = task % a->a.n_kv_heads * g;
+    for (int h = h0; h < h0 + g; h++) back_dots(b, seg, h);
+    for (int k0 = 0; k0 < seg->n; k0 += BLOCK) back_keys(b, seg, h0, h0 + g, k0, 0, seg->n, scratch_of(b, worker));
+}
+
+/* Few KV heads and segments for many threads: dK and dV by blocks of keys, dQ by heads and blocks of queries. Scores are made twice, seven products
+ * instead of five; each sum keeps its order, and so its bits. */
+static void dots_task(void *arg, int task, int worker)
+{
+    const struct bwd *b = arg;
+    const struct attn *a = b->n->arg;
+    (void)worker;
+    back_dots(b, &a->seg[task / a->a.n_heads], task % a->a.n_heads);
+}
+
+static int blocks_of(const sy_segment *s) { return (s->n + BLOCK - 1) / BLOCK; }
+
+static void keys_task(void *arg, int task, int worker)
+{
+    struct bwd b = *(const struct bwd *)arg;
+    const struct attn *a = b.n->arg;
+    const sy_segment *seg = a->seg;
+    int g = a->a.n_heads / a->a.n_kv_heads;
+    for (int n; task >= (n = blocks_of(seg) * a->a.n_kv_heads); seg++) task -= n;
+    int h0 = task % a->a.n_kv_heads * g;
+    b.dq = NULL;
+    back_keys(&b, seg, h0, h0 + g, task / a->a.n_kv_heads * BLOCK, 0, seg->n, scratch_of(&b, worker));     /* early keys are seen by most: first */
+}
+
+static void queries_task(void *arg, int task, int worker)
+{
+    struct bwd b = *(const struct bwd *)arg;
+    const struct attn *a = b.n->arg;
+    const sy_segment *seg = a->seg;
+    for (int n; task >= (n = blocks_of(seg) * a->a.n_heads); seg++) task -= n;
+    int h = task % a->a.n_heads, q0 = (blocks_of(seg) - 1 - task / a->a.n_heads) * BLOCK, q1 = q0 + BLOCK < seg->n ? q0 + BLOCK : seg->n;
+    b.dk = b.dv = NULL;
+    for (int k0 = 0; k0 < (a->a.causal ? q1 : seg->n); k0 += BLOCK) back_keys(&b, seg, h, h + 1, k0, q0, q1, scratch_of(&b, worker));
+}
+
+static void run_bwd(struct bwd *b, uint64_t madds)
+{
+    const struct attn *a = b->n->arg;
+    sy_engine *e = b->n->tape->eng;
+    int tasks = a->n_seg * a->a.n_kv_heads, blocks = 0;
+    for (int i = 0; i < a->n_seg; i++) blocks += blocks_of(&a->seg[i]);
+    if (10 * tasks >= 7 * e->threads || blocks < 2 * a->n_seg) { run_tasks(e, tasks, madds, bwd_task, b); return; }
+    run_tasks(e, a->n_seg * a->a.n_heads, madds, dots_task, b);
+    if (b->dk || b->dv) run_tasks(e, blocks * a->a.n_kv_heads, madds, keys_task, b);
+    if (b->dq) run_tasks(e, blocks * a->a.n_heads, madds, queries_task, b);
 }
 
 /* The sink of head h against all rows, in their order; rows of no segment have dot 0, rows without a key have lse -inf. */
@@ -462,7 +533,7 @@ static void attention_b(sy_node *n)
     if (t->status != SY_OK) return;
     uint64_t madds = pairs(a) * (uint64_t)a->a.n_heads * (uint64_t)(3 * a->a.head_dim + 2 * a->a.value_dim);
     t->madds += madds;
-    run_tasks(t->eng, a->n_seg * a->a.n_kv_heads, madds, bwd_task, &b);
+    run_bwd(&b, madds);
     if (b.dsink) sy_each(t->eng, a->a.n_heads, 20.0 * sy_rows(n->out), back_sinks, &b);
     sy_arena_release(&t->arena, mark);
 }

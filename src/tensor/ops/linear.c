@@ -159,9 +159,10 @@ static void heads_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
     int jobs = 0;
     for (size_t h = 0; h < H; h++) {
         size_t at = (h * (size_t)a->each + (size_t)a->at) * K;
-        const sy_real *wh = (const sy_real *)w->data + at, *x = n->in[0]->x + h * in;
-        if (!dy) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)out, .K = (int)in, .A = x, .ars = H * in, .aks = 1, .B = wh, .bks = K, .rows = a->forward, .C = n->out->x + h * out, .ldc = H * out };
-        if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)in, .K = (int)out, .A = dy + h * out, .ars = H * out, .aks = 1, .B = wh, .bks = K, .rows = !a->forward, .acc = true, .C = dx + h * in, .ldc = H * in };
+        const void *wh = (const char *)w->data + sy_wtype_bytes(w->type, at);           /* whole rows: whole blocks */
+        const sy_real *x = n->in[0]->x + h * in;
+        if (!dy) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)out, .K = (int)in, .A = x, .ars = H * in, .aks = 1, .type = w->type, .B = wh, .bks = K, .rows = a->forward, .C = n->out->x + h * out, .ldc = H * out };
+        if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = (int)in, .K = (int)out, .A = dy + h * out, .ars = H * out, .aks = 1, .type = w->type, .B = wh, .bks = K, .rows = !a->forward, .acc = true, .C = dx + h * in, .ldc = H * in };
         const sy_real *rows = a->forward ? dy + h * out : x, *cols = a->forward ? x : dy + h * out;         /* [T,N] and [T,K] */
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = T, .A = rows, .ars = 1, .aks = H * N, .B = cols, .bks = H * K, .acc = true, .C = dw + at, .ldc = K };
     }
@@ -191,7 +192,6 @@ sy_tensor *sy_linear_heads(sy_tape *t, sy_tensor *x, sy_weight *w, const sy_head
     if (t->status != SY_OK) return &t->empty;
     if (w->nd != 2 || a->n_heads < 1 || a->at < 0 || a->N < 1 || a->at + a->N > a->each || w->dim[0] != a->n_heads * a->each || sy_cols(x) != a->n_heads * (a->forward ? w->dim[1] : a->N))
         return sy_tape_fail(t, SY_ESHAPE, "linear_heads: input has %d columns for %d heads, weight is %d x %d, rows %d to %d of every %d are taken", sy_cols(x), a->n_heads, w->dim[0], w->dim[1], a->at, a->at + a->N - 1, a->each);
-    if (w->type != SY_W_REAL) return sy_tape_fail(t, SY_EUNSUP, "linear_heads: the weight is stored in another type than real values; expand it first");
     sy_node *n = sy_node_new(t, &sy_op_linear_heads, SY_IN(x), SY_W(w));
     if (!n || !sy_node_arg(n, a, sizeof *a)) return &t->empty;
     n->out = sy_new(t, SY_DIM(sy_rows(x), a->n_heads * (a->forward ? a->N : w->dim[1])));
