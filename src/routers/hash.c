@@ -6,7 +6,7 @@
  *   bigram      a hash of the id before and the id; no table
  *   dispersed   like tokens into different buckets (reconstructed): the embeddings are halved along the line between two means until E / multi tokens are left, and
  *               each such cluster is dealt out over all buckets
- *   Ids that the training text does not have: id mod buckets.
+ *   Ids that the training text does not have, and all of them where there is no text (benchmarks): id mod buckets.
  * multi = M is the paper's MultiHash: M slots a token over M groups of E / M experts, which are the slices of a wide FFN when experts are M times narrower. The groups have
  * different tables: another seed, and for balanced the counts that order the ids are first scaled by 0.5 .. 1.5. Layers differ in the same way. A table is a buffer: it is
  * saved and never changes. An id with a share of the text above multi / E cannot be balanced (of bytes, the blank from 7 experts on): there bigram helps. */
@@ -138,7 +138,7 @@ static sy_status hash_learn(void *state, const sy_site *at, sy_err *err)
     int buckets = at->E / s->multi;
     if (s->table == RANDOM || s->table == BIGRAM || !s->map->fresh) return SY_OK;
     if (s->map->w.dim[1] != at->V) return sy_fail(err, SY_ESHAPE, "the table is for %d ids, the corpus has %d", s->map->w.dim[1], at->V);
-    if (s->table == BALANCED && !at->id_count) return sy_fail(err, SY_EARG, "table=balanced needs the counts of ids in the training text; use table=random");
+    if (s->table == BALANCED && !at->id_count) return SY_OK;  /* no text: a benchmark; id mod buckets stands */
     if (s->table == DISPERSED && (!at->embed || at->embed->type != SY_W_REAL)) return sy_fail(err, SY_EARG, "table=dispersed needs an embedding of real numbers; use table=balanced");
     size_t V = (size_t)at->V, D = at->embed ? (size_t)at->embed->dim[1] : 0;
     struct rank *rank = sy_calloc(V, sizeof *rank);
