@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "core/sha256.h"
 
-enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, VERSION = 1 };  /* VERSION: of what a bed measures; a change makes old runs unknown */
+enum { MAX_ARMS = 4, MAX_SEEDS = 64, TUNING_SEED = 1000, CR_VERSION = 2, LM_VERSION = 1 };  /* of what a bed measures; a change makes its old runs unknown */
 
 void sy_metric_add(sy_trial_result *r, const char *name, double value)
 {
@@ -43,7 +43,7 @@ static void run_id(const sy_bed_context *c, const char *text, const sy_trial *t,
     char lr[40];
     snprintf(lr, sizeof lr, "%.17g", t->lr_scale);
     sy_sha256_start(&s);
-    sy_sha256_u64(&s, VERSION);
+    sy_sha256_u64(&s, strcmp(t->bed, "cr") ? LM_VERSION : CR_VERSION);
     sy_sha256_text(&s, t->bed);
     sy_sha256_text(&s, t->settings);
     sy_sha256_text(&s, lr);
