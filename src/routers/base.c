@@ -5,7 +5,8 @@
  *   training: every expert gets N / E tokens and the sum of s over the assignment is as large as the auction below makes it (more than 0.995 of the best)
  *   evaluation and serving: argmax over e of s[t,e], ties to the lower index
  * The paper's block, sigmoid(s) F(x) + (1 - sigmoid(s)) x with F(x) = x + FFN(norm(x)), is this engine's sparse block with the weight above, the layer's norm in the
- * place of the expert's own. No loss and no capacity are needed. N that E does not divide: the solver fills up with copies of the last token, which then stay nowhere.
+ * place of the expert's own; several sublayers an expert are --expert residual:base_sublayers=N. No loss and no capacity are needed. N that E does not divide: the solver
+ * fills up with copies of the last token, which then stay nowhere.
  *
  * Auction (Bertsekas), quota q, eps = max(1e-4, (max S - min S) / 50), value = S, cost = 0; in each round
  *   every expert bids for its q most valued tokens: value of the token - value of its (q+1)-th + eps; tokens that it won before and still holds: eps (first 100 rounds)

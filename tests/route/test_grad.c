@@ -35,6 +35,7 @@ static const sy_block_spec *const specs[] = {
     BED_SPEC(.router = "actgate:tau_init=0.5"), BED_SPEC(.router = "actgate:act=tanh,tau_mode=anneal,norm_topk_prob=false"), BED_SPEC(.router = "actgate:act=gelu"), BED_SPEC(.router = "actgate:act=none"),
     BED_SPEC(.router = "smoedropout"), BED_SPEC(.router = "smoedropout:freeze_gate=false,k_min=3,dynamic_moe_mode=linear_decrease", .balance = { "switch:coef=0.7" }, .n_balance = 1),
     BED_SPEC(.router = "smoedropout:freeze_gate=false,dynamic_moe_mode=cosine_increase"), BED_SPEC(.router = "smoedropout:freeze_gate=false,dynamic_moe_mode=multi_step"),
+    BED_SPEC(.router = "base", .expert = "residual:zero_init=false,base_sublayers=3"),
     BED_SPEC(.router = "softmoe:num_slots=2"), BED_SPEC(.router = "softmoe:noise_std=0.5"),
     BED_SPEC(.router = "dynmoe:threshold=0.7,dyn_coef=0.3"), BED_SPEC(.router = "dynmoe:threshold=0.9,temperature=0.5,max_experts=2", .balance = { "switch:form=slots,coef=0.7" }, .n_balance = 1),
     BED_SPEC(.router = "adamoe:top_k=3,coef=0.7", .Z = 3, .zero = "null"), BED_SPEC(.router = "adamoe:top_k=3,norm_topk_prob=false,router_jitter_noise=0.3", .Z = 2, .zero = "null"),
@@ -77,7 +78,7 @@ static void every_value(void **state)
 {
     (void)state;
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
-        const char *const here[] = { "topk", "auxfree", "noisytopk", "expertchoice", "base", "hash", "stablemoe", "dselectk", "comet", "softmoe", "dynmoe", "adamoe", "evomoe", "remoe", "rmoe", "actgate", "smoedropout", "switch", "zloss", "importance", "gelu" };
+        const char *const here[] = { "topk", "auxfree", "noisytopk", "expertchoice", "base", "hash", "stablemoe", "dselectk", "comet", "softmoe", "dynmoe", "adamoe", "evomoe", "remoe", "rmoe", "actgate", "smoedropout", "residual", "switch", "zloss", "importance", "gelu" };
         for (size_t i = 0; i < SY_COUNT(here); i++) if (!strcmp((*m)->name, here[i])) sy_opt_each((*m)->opts, note, (void *)(*m)->name);
     }
 }
