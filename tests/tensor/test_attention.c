@@ -271,12 +271,10 @@ static void gradients_on_threads(void **state)
         for (int c = 0; c < (int)SY_COUNT(cases); c++) {
             size_t n;
             sy_real *one = gradients(k->name, c, 1, &n);
-            for (int threads = 2; threads <= 6; threads += 4) {
-                sy_test_case("%s, %s, %d threads", cases[c].what, k->name, threads);
-                sy_real *more = gradients(k->name, c, threads, &n);
-                sy_expect_same("gradients", more, one, n * sizeof *one);
-                free(more);
-            }
+            sy_test_case("%s, %s, 3 threads", cases[c].what, k->name);
+            sy_real *more = gradients(k->name, c, 3, &n);
+            sy_expect_same("gradients", more, one, n * sizeof *one);
+            free(more);
             free(one);
         }
 }
