@@ -27,8 +27,7 @@ typedef struct embedding {
     sy_tokenizer *tok;
     sy_tape       tape;
     sy_pooling    pooling;
-    int32_t      *token;                /* of one line */
-    size_t        token_room;
+    sy_tokens     tokens;               /* of one line */
     sy_buf        id, first, all;       /* ids of the batch, where each text begins (int32), vectors of all texts (--out) */
     int           texts, line;          /* texts waiting; lines read */
     sy_real      *vector;               /* [BATCH,D] */
@@ -66,17 +65,16 @@ static sy_status read_ids(embedding *e, const char *line, sy_err *err)
     return st;
 }
 
+/* The tokens around a text ([CLS], [SEP]) count; what is cut off lies before the last of them. */
 static sy_status read_text(embedding *e, const char *line, size_t n, sy_err *err)
 {
-    size_t most = sy_tokenizer_most(e->tok, n), k = 0;
-    if (most > e->token_room) {
-        sy_free(e->token);
-        e->token = sy_malloc(sy_mul_size(most, sizeof *e->token));
-        e->token_room = e->token ? most : 0;
-        if (!e->token) return sy_fail(err, SY_ENOMEM, "no memory for the ids of line %d", e->line);
+    SY_TRY(sy_within(err, sy_tokenizer_tokens(e->tok, line, n, SY_TOKENS_FRAMED, &e->tokens, err), "line %d", e->line));
+    size_t k = e->tokens.n, most = (size_t)e->pooling.most;
+    if (e->a->cut && k > most) {
+        e->tokens.id[most - 1] = e->tokens.id[k - 1];
+        k = most;
     }
-    SY_TRY(sy_within(err, sy_tokenizer_encode(e->tok, line, n, e->token, &k, err), "line %d", e->line));
-    return put_ids(e, e->token, k, err);
+    return put_ids(e, e->tokens.id, k, err);
 }
 
 static sy_status print_vectors(const embedding *e, sy_err *err)
@@ -158,7 +156,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_status st = sy_pooling_read(&e.pooling, &e.m->spec, dir, err);
     if (st == SY_OK) st = embed(&e, err);
     sy_tape_free(&e.tape);
-    sy_free(e.token);
+    sy_tokens_free(&e.tokens);
     sy_buf_free(&e.id);
     sy_buf_free(&e.first);
     sy_buf_free(&e.all);
