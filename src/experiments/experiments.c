@@ -49,8 +49,9 @@ const sy_experiment sy_experiments[] = {
       "Clustered regression, one of 8 experts a token: top-1 with the balance loss, against an auction in training and the best expert when serving; train_loss is that of the auction's route.",
       "train_loss maxvio specialisation",
       .arm = { { "top-1", "router=topk:top_k=1 balance=switch:coef=$C", 0.01 },
-                { "base", "router=base", 0 },
-                { "base, 9000 steps", "steps=9000 router=base", 0 } } },
+                { "base", "router=base", 0 } },
+      .note = "The paper's gain does not show here. The assignment follows the scores and nothing but the weight, sigmoid(s), teaches them: two domains that begin at one expert have no reason to part (specialisation "
+              "0.76), while the balance loss of top-1 pushes one of them out. Three times the steps change little: 0.063 and 0.025 on the first two seeds, at half the learning rate." },
     { "hash", "a fixed table against a learned router", "arXiv:2106.04426", "cr",
       "Clustered regression in which each of the 8 domains has 8 token ids of its own, one of 8 experts a token: top-1 with the balance loss, which sees x, against tables from the id.", "maxvio specialisation",
       .arm = { { "top-1", "ids=8 router=topk:top_k=1 balance=switch:coef=$C", 0.01 },
