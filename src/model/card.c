@@ -392,8 +392,9 @@ static const char *spelled_out(const sy_methods *m, sy_kind kind, const char *te
         const sy_method *method;
         void *state;
         sy_err err;
-        if (sy_method_make(m, kind, one, a, &method, &state, &err) != SY_OK) return NULL;
-        const char *text = sy_method_text(method, state, true, a);
+        sy_status st = sy_method_make(m, kind, one, a, &method, &state, &err);
+        const char *text = st == SY_OK ? sy_method_text(method, state, true, a) : NULL;
+        a->failed |= st == SY_ENOMEM || (st == SY_OK && !text);                  /* heap that is not the arena's: no memory is not another model */
         if (!text || !(out = sy_arena_printf(a, "%s %s", out, text))) return NULL;
     }
     return out;

@@ -399,6 +399,7 @@ static void write_balance(sy_config_writing *w)
         coef = strtod(text, NULL);
     }
     sy_json_key(&w->j, "router_aux_loss_coef"), sy_json_real(&w->j, coef);
+    if (a.failed) w->j.b->failed = true;             /* no memory is not another coefficient */
     sy_arena_free(&a);
 }
 
@@ -429,6 +430,7 @@ static void write_alpha(sy_config_writing *w)
         alpha = *(const double *)((const char *)state + at);
     sy_json_key(&w->j, "aux_loss_alpha"), sy_json_real(&w->j, alpha);
     sy_json_key(&w->j, "seq_aux"), sy_json_bool(&w->j, strstr(w->s->balance, "scope=micro") == NULL);
+    if (a.failed) w->j.b->failed = true;
     sy_arena_free(&a);
 }
 
