@@ -406,6 +406,7 @@ static sy_status account(const reading *r, const sy_st_tensor *t, const sy_place
 static sy_status locate(reading *r, const sy_param *p, int e, sy_place *at, sy_source *from, sy_err *err)
 {
     bool first, scale_first;
+    int experts = r->l->experts;
     const sy_st_tensor *t = find_piece(r, p, e, at, &first);
     *from = (sy_source){ .block = { r->c->fp8_block[0], r->c->fp8_block[1] } };
     if (!t) return missing(r, at->name, err);
@@ -418,9 +419,8 @@ static sy_status locate(reading *r, const sy_param *p, int e, sy_place *at, sy_s
         if (scale_first) SY_TRY(sy_ledger_add(r->l, SY_L_CONVERTED, from->scale->name, "scales of packed weights", 0, err));
     }
     from->t = t;
-    int experts = r->l->experts;
     if (first) SY_TRY(account(r, t, at, err));
-    r->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);            /* matrices, also where a tensor holds several */
+    r->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);            /* matrices, also where a tensor holds several, or one their scales */
     return SY_OK;
 }
 

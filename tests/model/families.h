@@ -5,6 +5,7 @@
 
 #include "testing.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "core/random.h"
 #include "model/safetensors.h"
 
-enum { PROMPT = 64, FURTHER = 32, T = PROMPT + FURTHER, MODELS = 3, MOST = 512 };
+enum { PROMPT = 64, FURTHER = 32, T = PROMPT + FURTHER, MOST = 512 };
 
 static inline char *in_dir(const char *name)
 {
@@ -64,6 +65,14 @@ static inline const char *meta(const fixture *f, int i, const char *key)
     return text;
 }
 
+static inline int models(const fixture *f)
+{
+    char name[32];
+    int n = 0;
+    do snprintf(name, sizeof name, "%d.config", n++); while (sy_st_meta(&f->st, name));
+    return n - 1;
+}
+
 static inline const sy_st_tensor *tensor(const fixture *f, int i, const char *key)
 {
     char name[32];
@@ -73,7 +82,18 @@ static inline const sy_st_tensor *tensor(const fixture *f, int i, const char *ke
 
 typedef struct tensors { sy_st_out t[MOST]; float *f32[MOST]; int n; sy_arena a; } tensors;
 
-/* "name|type|dims|base|scale": base + scale * (uniform in -1 .. 1 of the name's stream). */
+static inline const void *stored(sy_dtype type, const float *v, uint8_t *byte, uint16_t *half, size_t n)
+{
+    for (size_t k = 0; k < n && type != SY_DT_F32; k++) {
+        if (type == SY_DT_BF16) half[k] = sy_bf16_of(v[k]);
+        else if (type == SY_DT_F16) half[k] = sy_f16_of(v[k]);
+        else byte[k] = (uint8_t)v[k];
+        if (type == SY_DT_F8_E4M3 && (byte[k] & 127) == 127) byte[k]--;          /* no number */
+    }
+    return type == SY_DT_F32 ? (const void *)v : type == SY_DT_BF16 || type == SY_DT_F16 ? (const void *)half : byte;
+}
+
+/* "name|type|dims|base|scale": base + scale * (uniform in -1 .. 1 of the name's stream); of U8 and F8_E4M3 the byte itself, rounded down. */
 static inline void tensor_add(tensors *x, const char *line, uint64_t seed)
 {
     char name[256], type[16], dims[64];
@@ -82,18 +102,19 @@ static inline void tensor_add(tensors *x, const char *line, uint64_t seed)
     sy_st_out *t = &x->t[x->n];
     assert_true(x->n < MOST);
     assert_int_equal(sscanf(line, "%255[^|]|%15[^|]|%63[^|]|%lf|%lf", name, type, dims, &base, &scale), 5);
-    *t = (sy_st_out){ .name = sy_arena_strdup(&x->a, name), .type = !strcmp(type, "BF16") ? SY_DT_BF16 : !strcmp(type, "F16") ? SY_DT_F16 : SY_DT_F32 };
+    *t = (sy_st_out){ .name = sy_arena_strdup(&x->a, name), .type = SY_DT_F32 };
+    for (sy_dtype d = 0; d < SY_DTYPES; d++) if (!strcmp(type, sy_dtype_name(d))) t->type = d;
     for (char *d = strtok(dims, ","); d; d = strtok(NULL, ",")) n *= (size_t)(t->dim[t->nd++] = atoll(d));
     uint64_t h = 1469598103934665603u;
     for (const char *c = name; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
     uint64_t key = sy_key(seed, SY_FOR_TEST, h, 0, 0);
     float *v = x->f32[x->n++] = sy_arena_array(&x->a, n, sizeof *v);
-    uint16_t *half = sy_arena_array(&x->a, n, sizeof *half);
+    bool bytes = t->type == SY_DT_U8 || t->type == SY_DT_F8_E4M3;
     for (size_t k = 0; k < n; k++) {
-        v[k] = (float)(base + scale * (2 * sy_draw(key, k, 0) - 1));
-        half[k] = t->type == SY_DT_BF16 ? sy_bf16_of(v[k]) : sy_f16_of(v[k]);
+        double value = base + scale * (2 * sy_draw(key, k, 0) - 1);
+        v[k] = (float)(bytes ? floor(value) : value);
     }
-    t->data = t->type == SY_DT_F32 ? (const void *)v : half;
+    t->data = stored(t->type, v, sy_arena_array(&x->a, n, 1), sy_arena_array(&x->a, n, sizeof(uint16_t)), n);
 }
 
 static inline void tensors_of(tensors *x, const fixture *f, int i)

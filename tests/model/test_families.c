@@ -93,7 +93,7 @@ static void exact(const char *family)
     fixture f;
     fixture_open(&f, family);
     for (int s = 0; sy_kernels_at(s); s++)
-        for (int i = 0; i < MODELS; i++) {
+        for (int i = 0; i < models(&f); i++) {
             sy_engine eng;
             sy_test_case("%s %d, kernels %s", family, i, sy_kernels_at(s)->name);
             sy_expect_ok(sy_engine_init(&eng, 1, sy_kernels_at(s)->name, &sy_builtin_methods, err));
@@ -127,7 +127,7 @@ static void mapped(void **state)
     for (const sy_family *const *fam = sy_families; *fam; fam++) {
         fixture f;
         fixture_open(&f, (*fam)->name);
-        for (int i = 0; i < MODELS; i++) {
+        for (int i = 0; i < models(&f); i++) {
             sy_model *m, *back;
             const char *out = in_dir("mapped-out");
             sy_test_case("%s %d, mapped", (*fam)->name, i);
@@ -168,7 +168,7 @@ static void round_trip(void **state)
     for (const sy_family *const *fam = sy_families; *fam; fam++) {
         fixture f;
         fixture_open(&f, (*fam)->name);
-        for (int i = 0; i < MODELS; i++) {
+        for (int i = 0; i < models(&f); i++) {
             char name[64], out[1024];
             sy_ledger l;
             sy_test_case("%s %d", (*fam)->name, i);

@@ -1,12 +1,13 @@
 """Logits and chosen experts of tiny models of every family, by transformers' own model code, in float32.
 
-    python tests/ref/families.py [FAMILY...]        writes tests/fixtures/families/FAMILY.safetensors, three models each
+    python tests/ref/families.py [FAMILY...]        writes tests/fixtures/families/FAMILY.safetensors, three models or more each
     python tests/ref/families.py --check DIR        opens what the engine wrote (SY_FAMILIES_OUT=DIR model_test_families) with from_pretrained: no
                                                     missing, no unexpected keys, the fixtures' logits
 
 A model is its config.json and a list of tensors; their values are uniform numbers of the engine's Philox, keyed by the tensor's name, so that the
 test makes the same files from the list and nothing large is stored. Of model i a fixture holds i.ids [96], i.logits [96,V] (64 in one pass, 32
-one by one through the cache), i.experts [layers,96,K] where there are some; its metadata i.config and i.tensors (name|type|dims|base|scale). Every
+one by one through the cache), i.experts [layers,96,K] where there are some; its metadata i.config and i.tensors (name|type|dims|base|scale). Packed weights (FP8 blocks,
+MXFP4) are bytes of the same numbers; the library gets them unpacked here. Every
 choice of experts is the same in float64, else another seed is taken: no fixture has a near tie.
 """
 import json
@@ -26,7 +27,7 @@ assert transformers.__version__ == "5.24.0", transformers.__version__
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "families")
 V, PROMPT, FURTHER = 40, 64, 32
-TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float8_e4m3fn: "F8_E4M3", torch.uint8: "U8"}
 
 # --- the engine's random numbers (src/core/random.c) -------------------------------------------------------------------------
 
@@ -61,7 +62,13 @@ def uniform(seed, name, n):
 
 
 def values(seed, name, dims, base, scale, dtype):
+    """base +- scale; of U8 and F8_E4M3 that is the byte itself, rounded down (the two that mean no number are one less)."""
     x = base + scale * (2 * uniform(seed, name, int(np.prod(dims))) - 1)
+    if dtype in (torch.uint8, torch.float8_e4m3fn):
+        x = np.floor(x).astype(np.uint8)
+        if dtype == torch.float8_e4m3fn:
+            x -= (x & 127) == 127
+        return torch.from_numpy(x).reshape(dims).view(dtype)
     return torch.from_numpy(x.astype(np.float32)).reshape(dims).to(dtype)
 
 
@@ -153,11 +160,15 @@ BERT = dict(vocab_size=V, hidden_size=24, num_hidden_layers=2, num_attention_hea
 OSS = SMALL | dict(intermediate_size=16, head_dim=8, num_local_experts=4, num_experts_per_tok=2, sliding_window=12,
                    rope_parameters=dict(rope_type="yarn", rope_theta=150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=32))
 
-# family: three of (keys of the class's config, "dtype" for the stored type).
+# family: three or more of (keys of the class's config, "dtype" for the stored type, "packed": fp8 or mxfp4).
 CASES = {
     "llama": [DENSE | dict(rms_norm_eps=1e-5),
               DENSE | dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True, head_dim=12, hidden_act="gelu", dtype="bfloat16"),
-              DENSE | dict(num_key_value_heads=1, rope_parameters=LLAMA3 | dict(rope_theta=500000.0))],
+              DENSE | dict(num_key_value_heads=1, rope_parameters=LLAMA3 | dict(rope_theta=500000.0)),
+              # the last two cross the length at which the rotation changes: after the prompt, and within what follows it
+              DENSE | dict(max_position_embeddings=64, rope_parameters=dict(rope_type="dynamic", factor=3.0, rope_theta=10000.0)),
+              DENSE | dict(max_position_embeddings=320, rope_parameters=dict(rope_type="longrope", factor=4.0, rope_theta=10000.0, original_max_position_embeddings=80,
+                                                                            short_factor=[1.0, 1.1, 1.3, 1.6], long_factor=[1.5, 2.0, 3.0, 4.0]))],
     "mistral": [DENSE | dict(sliding_window=7), DENSE | dict(sliding_window=None, head_dim=10, rope_parameters=dict(rope_type="default", rope_theta=1e6)),
                 DENSE | dict(sliding_window=40, num_key_value_heads=4, tie_word_embeddings=True, hidden_act="gelu_pytorch_tanh", dtype="float16")],
     "qwen2": [DENSE | dict(rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e6)),
@@ -206,14 +217,16 @@ CASES = {
                     MLA | dict(q_lora_rank=None, n_shared_experts=2, n_group=3, topk_group=2, first_k_dense_replace=0, norm_topk_prob=True, dtype="bfloat16",
                                rope_parameters=YARN | dict(rope_theta=10000.0, mscale=1.0, mscale_all_dim=1.0)),
                     MLA | dict(q_lora_rank=8, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=2, num_hidden_layers=3, rope_interleave=False, norm_topk_prob=False, attention_bias=True,
-                               tie_word_embeddings=True)],
+                               tie_word_embeddings=True),
+                    MLA | dict(q_lora_rank=20, n_routed_experts=4, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=1, packed="fp8")],
     "bert": [BERT, BERT | dict(type_vocab_size=3, hidden_act="gelu_new", layer_norm_eps=1e-5, dtype="bfloat16"), BERT | dict(num_attention_heads=2, num_hidden_layers=3, hidden_act="relu")],
     "gpt_oss": [OSS, OSS | dict(num_hidden_layers=3, layer_types=["full_attention", "sliding_attention", "full_attention"], sliding_window=9, num_experts_per_tok=1,
                                 rope_parameters=dict(rope_type="default", rope_theta=10000.0), dtype="bfloat16"),
-                OSS | dict(num_local_experts=6, num_experts_per_tok=3, num_key_value_heads=4, tie_word_embeddings=True, swiglu_limit=1.0)],
+                OSS | dict(num_local_experts=6, num_experts_per_tok=3, num_key_value_heads=4, tie_word_embeddings=True, swiglu_limit=1.0),
+                OSS | dict(intermediate_size=32, packed="mxfp4")],
 }
 SCALES = [("norm.weight", 1.0, 0.3), ("layernorm.weight", 1.0, 0.3), ("LayerNorm.weight", 1.0, 0.3), ("ln_1.weight", 1.0, 0.3), ("ln_2.weight", 1.0, 0.3), ("ln_f.weight", 1.0, 0.3), ("embed", 0.0, 1.0), (".wte.", 0.0, 1.0),
-          (".wpe.", 0.0, 0.5), ("sinks", 0.0, 2.0), ("e_score_correction_bias", 0.0, 0.2), (".gate.weight", 0.0, 0.6), (".router.", 0.0, 0.6), (".bias", 0.0, 0.2)]
+          (".wpe.", 0.0, 0.5), ("sinks", 0.0, 2.0), ("_scale_inv", 0.002, 0.001), ("_blocks", 128.0, 128.0), ("_scales", 124.0, 2.99), ("e_score_correction_bias", 0.0, 0.2), (".gate.weight", 0.0, 0.6), (".router.", 0.0, 0.6), (".bias", 0.0, 0.2)]
 
 
 def listed(shapes, dtype):
@@ -223,6 +236,45 @@ def listed(shapes, dtype):
         base, scale = next(((b, s) for part, b, s in SCALES if part in name), (0.0, 0.25))
         out[name] = (list(shapes[name]), base, scale, torch.float32 if "correction_bias" in name else dtype)
     return out
+
+
+BLOCK, FOUR = 16, [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6]
+
+
+def packed(tensors, how):
+    """The list of a checkpoint whose matrices are packed as published files are, and its quantization_config."""
+    out = {}
+    for name, entry in tensors.items():
+        dims = entry[0]
+        if how == "fp8" and name.endswith(("_proj.weight", "_with_mqa.weight")):
+            out[name] = (dims, 128.0, 128.0, torch.float8_e4m3fn)
+            out |= listed({name + "_scale_inv": [-(-d // BLOCK) for d in dims]}, torch.float32)
+        elif how == "mxfp4" and name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            experts, cols, rows = dims
+            out |= listed({name + "_blocks": [experts, rows, cols // 32, 16], name + "_scales": [experts, rows, cols // 32]}, torch.uint8)
+        else:
+            out[name] = entry
+    return out, dict(quant_method="fp8", fmt="e4m3", weight_block_size=[BLOCK, BLOCK], activation_scheme="dynamic") if how == "fp8" else dict(quant_method="mxfp4")
+
+
+def unpack(folder):
+    """The same weights as plain float32, without quantization_config: what the library computes with."""
+    w, out = load_file(os.path.join(folder, "model.safetensors")), {}
+    config = json.load(open(os.path.join(folder, "config.json")))
+    if not config.pop("quantization_config", None):
+        return
+    for name, t in w.items():
+        if name.endswith(("_scale_inv", "_scales")):
+            continue
+        if name + "_scale_inv" in w:
+            out[name] = t.float() * w[name + "_scale_inv"].repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)[: t.shape[0], : t.shape[1]]
+        elif name.endswith("_blocks"):
+            x = torch.tensor(FOUR)[torch.stack([t & 15, t >> 4], -1).flatten(-2).long()] * torch.exp2(w[name[:-7] + "_scales"].float() - 127)[..., None]
+            out[name[:-7]] = x.flatten(-2).transpose(1, 2).contiguous()
+        else:
+            out[name] = t.float()
+    save_file(out, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+    json.dump(config, open(os.path.join(folder, "config.json"), "w"))
 
 
 def write(folder, tensors, seed):
@@ -282,7 +334,7 @@ def make(family):
     fixture, meta = {}, {"torch": torch.__version__, "transformers": transformers.__version__}
     for i, keys in enumerate(CASES[family]):
         keys = dict(keys)
-        dtype = getattr(torch, keys.pop("dtype", "float32"))
+        dtype, how = getattr(torch, keys.pop("dtype", "float32")), keys.pop("packed", None)
         for seed in range(100 * i + 1, 100 * i + 99):
             with tempfile.TemporaryDirectory() as folder:
                 if family == "deepseek":
@@ -294,10 +346,15 @@ def make(family):
                     with safe_open(os.path.join(folder, "model.safetensors"), "pt") as f:
                         shapes = {n: f.get_slice(n).get_shape() for n in f.keys()}
                 tensors = listed(shapes, dtype)
+                if how:
+                    tensors, quantization = packed(tensors, how)
+                    config = json.load(open(os.path.join(folder, "config.json"))) | dict(quantization_config=quantization)
+                    json.dump(config, open(os.path.join(folder, "config.json"), "w"))
+                config = open(os.path.join(folder, "config.json")).read()
                 write(folder, tensors, seed)
+                unpack(folder)
                 ids = torch.from_numpy((uniform(seed, "ids", PROMPT + FURTHER) * V).astype(np.int64))
                 logits, experts, error, stable = oracle(folder, ids)
-                config = open(os.path.join(folder, "config.json")).read()
             if stable:
                 break
         fixture |= {f"{i}.ids": ids.int(), f"{i}.logits": logits.contiguous()} | ({f"{i}.experts": experts.contiguous()} if experts is not None else {})
