@@ -4,7 +4,7 @@
 
 For every tokenizer: each line of each text below DIR, N random texts of code points that Unicode 12 assigns and of what tokenizers trip over, and N texts of
 broken UTF-8 (which the package never sees: Python replaces it by U+FFFD). Plain text and text with special tokens and a frame, offsets, decoding. Ends
-with 1 at the first tokenizer that differs and prints how. --speed encodes the longest texts on one thread, best of five.
+with 1 at the first tokenizer that differs and prints how. --speed encodes the longest texts on one thread, best of three.
 """
 import argparse
 import glob
@@ -124,7 +124,7 @@ def speed(binary, path, data):
     def package_fast():
         t.encode_batch_fast(lines, add_special_tokens=False)
 
-    def best(f, n=5):
+    def best(f, n=3):
         times = []
         for _ in range(n):
             began = time.perf_counter()
