@@ -128,6 +128,7 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
         sy_log_warn(&cli->log, "%s: config.json has keys that its family does not know: %s; --strict refuses them", dir, sy_ledger_names(&ledger, SY_L_KEY, line, sizeof line));
     sy_ledger_free(&ledger);
     if (st == SY_OK && tok) st = sy_tokenizer_load(&t, dir, err);
+    if (st == SY_OK && t && sy_tokenizer_notes(t)) sy_log_info(&cli->log, "%s", sy_tokenizer_notes(t));
     if (st == SY_OK && t && sy_tokenizer_vocab(t) > m->spec.vocab_size)
         st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(t), m->spec.vocab_size);
     if (st != SY_OK) {
