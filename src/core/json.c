@@ -45,6 +45,15 @@ static void json_free(void *p)
 
 static void use_our_heap(void) { json_set_alloc_funcs(json_alloc, json_free); }
 
+static void begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, use_our_heap);
+}
+
+json_t *sy_json_object(void) { begin(); return json_object(); }
+json_t *sy_json_array(void) { begin(); return json_array(); }
+
 /* json_loadb; *starved: memory ran out, nothing is left behind. */
 static json_t *load(const char *text, size_t n, bool *starved, json_error_t *e)
 {
@@ -80,8 +89,7 @@ static int depth_of(const char *s, size_t n)
 
 sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *file, sy_err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, use_our_heap);
+    begin();
     json_error_t e;
     bool starved;
     if (depth_of(text, n) > MAX_DEPTH) return sy_fail(err, SY_EFORMAT, "%s: brackets are nested deeper than %d", file, MAX_DEPTH);

@@ -9,6 +9,10 @@
 #include "core/buffer.h"
 #include "core/status.h"
 
+/* Empty ones, NULL without memory; what is not read is made by these, so that no value lives on two heaps. Freed by json_decref. */
+json_t *sy_json_object(void);
+json_t *sy_json_array(void);
+
 /* Parses n bytes; `file` names them in the sentence. The caller owns *out (json_decref). SY_EFORMAT: malformed, deeper than 512, a key twice. */
 sy_status sy_json_parse(json_t **out, const char *text, size_t n, const char *file, sy_err *err);
 sy_status sy_json_read(json_t **out, const char *path, size_t limit, sy_err *err);      /* a file of at most `limit` bytes */
