@@ -126,17 +126,23 @@ static sy_status take(pending *p, int id, sy_err *err)
     return SY_OK;
 }
 
+static bool is_among(int id, const int *list, int n)
+{
+    for (int i = 0; i < n; i++) if (list[i] == id) return true;
+    return false;
+}
+
 static sy_status loop(sy_generator *g, const sy_generate_options *o, pending *p, sy_err *err)
 {
     sy_generation *x = p->x;
-    int eos = g->tok && !o->ignore_eos ? sy_tokenizer_eot(g->tok) : -1;
+    int own = g->tok ? sy_tokenizer_eot(g->tok) : -1;
     for (x->tokens = 0; x->ended == SY_STOP_NONE; ) {
         int id = 0;
         if (x->tokens == o->max_new_tokens) { x->ended = SY_STOP_LENGTH; break; }
         SY_TRY(sy_sample(&g->sampler, &o->sample, g->logits, g->n, &id, err));
         x->tokens++;
         if (x->token && !x->token(x->arg, g, id)) x->ended = SY_STOP_ASKED;
-        if (id == eos) { x->ended = SY_STOP_EOS; break; }
+        if (!o->ignore_eos && (id == own || is_among(id, x->eos, x->n_eos))) { x->ended = SY_STOP_EOS; break; }
         if (g->tok) SY_TRY(take(p, id, err));
         if (x->ended != SY_STOP_NONE) break;
         if (g->n == g->room) { x->ended = SY_STOP_FULL; break; }

@@ -37,6 +37,7 @@ typedef enum { SY_STOP_NONE, SY_STOP_EOS, SY_STOP_TEXT, SY_STOP_LENGTH, SY_STOP_
 
 typedef struct sy_generation {          /* zeroed, then filled by the caller */
     const char *const *stop; int n_stop;            /* stop strings */
+    const int *eos; int n_eos;          /* ids that end it, beside the tokenizer's own */
     /* Called with text as it becomes certain: whole characters, never a part of a stop string. Returns false to end. May be NULL. */
     bool (*text)(void *arg, const char *text, size_t n);
     /* Called after each id, while routes and logits of its prediction stand. Returns false to end. May be NULL. */

@@ -14,6 +14,7 @@ const sy_opt sy_sample_opts[] = {
     SY_INT (sy_sample_options, top_k, NULL, 50, 0, 1 << 24, "only the k most likely tokens, ties included; 0 = all"),
     SY_REAL(sy_sample_options, top_p, NULL, 1, 0, 1, "only the most likely tokens whose probabilities reach p"),
     SY_REAL(sy_sample_options, min_p, NULL, 0, 0, 1, "only tokens of at least this share of the largest probability"),
+    SY_REAL(sy_sample_options, typical_p, NULL, 1, 1e-6, 1, "only the tokens whose ln p is nearest to the expected one, until their probabilities reach this"),
     SY_REAL(sy_sample_options, repetition_penalty, NULL, 1, 0.01, 100, "logits of tokens that occurred are made smaller by this factor"),
     SY_INT (sy_sample_options, seed, NULL, 0, 0, 2147483647, "the draws follow from it"),
     { 0 }
@@ -21,8 +22,9 @@ const sy_opt sy_sample_opts[] = {
 
 sy_status sy_sampler_open(sy_sampler *s, int V, sy_err *err)
 {
-    *s = (sy_sampler){ .V = V, .score = sy_malloc((size_t)V * sizeof(float)), .order = sy_malloc((size_t)V * sizeof(int)), .seen = sy_calloc((size_t)V, 1) };
-    if (s->score && s->order && s->seen) return SY_OK;
+    *s = (sy_sampler){ .V = V, .score = sy_malloc((size_t)V * sizeof(float)), .order = sy_malloc((size_t)V * sizeof(int)), .seen = sy_calloc((size_t)V, 1),
+                        .far = sy_malloc((size_t)V * sizeof(float)) };
+    if (s->score && s->order && s->seen && s->far) return SY_OK;
     sy_sampler_close(s);
     return sy_fail(err, SY_ENOMEM, "no memory to sample from %d tokens", V);
 }
@@ -32,6 +34,7 @@ void sy_sampler_close(sy_sampler *s)
     sy_free(s->score);
     sy_free(s->order);
     sy_free(s->seen);
+    sy_free(s->far);
     *s = (sy_sampler){ 0 };
 }
 
@@ -101,6 +104,39 @@ static void keep_top_p(sy_sampler *s, double p)
     }
 }
 
+/* Locally typical sampling (Meister et al., arXiv:2202.00666): H = -sum p ln p; ids in the order of |-ln p - H|, until their probabilities sum to p. The
+ * id that reaches p stays, and whatever is as far as it. */
+static void keep_typical(sy_sampler *s, double p)
+{
+    float max = largest(s);
+    double lnz = log(mass(s, max)), entropy = 0, sum = 0;
+    int n = 0;
+    for (int i = 0; i < s->V; i++) {
+        double lnp = (double)(s->score[i] - max) - lnz;
+        if (s->score[i] > -INFINITY) entropy -= lnp * exp(lnp);
+    }
+    for (int i = 0; i < s->V; i++) {
+        if (s->score[i] == -INFINITY) continue;
+        s->far[i] = -(float)fabs(-((double)(s->score[i] - max) - lnz) - entropy);    /* below zero: the heap has the lowest on top */
+        s->order[n++] = i;
+    }
+    for (int i = n / 2; i-- > 0; ) sift(s->order, n, i, s->far);     /* the farthest on top: it goes while the rest still reaches p */
+    while (n > 1) {
+        double rest = 0;
+        int id = s->order[0];
+        sum += exp((double)(s->score[id] - max) - lnz);
+        rest = 1 - sum;
+        if (rest < p) {
+            float edge = s->far[id];
+            for (int i = 0; i < s->V; i++) if (s->score[i] > -INFINITY && s->far[i] < edge) s->score[i] = -INFINITY;
+            return;
+        }
+        s->order[0] = s->order[--n];
+        sift(s->order, n, 0, s->far);
+    }
+    for (int i = 0; i < s->V; i++) if (s->score[i] > -INFINITY && s->far[i] < s->far[s->order[0]]) s->score[i] = -INFINITY;
+}
+
 sy_status sy_sample(sy_sampler *s, const sy_sample_options *o, const sy_real *logits, int64_t pos, int *id, sy_err *err)
 {
     float max = -INFINITY;
@@ -125,6 +161,7 @@ sy_status sy_sample(sy_sampler *s, const sy_sample_options *o, const sy_real *lo
     if (o->top_p < 1) keep_top_p(s, o->top_p);
     if (o->min_p > 0)
         for (int i = 0; i < s->V; i++) if (exp((double)(s->score[i] - max)) < o->min_p) s->score[i] = -INFINITY;
+    if (o->typical_p < 1) keep_typical(s, o->typical_p);
     double u = sy_draw(sy_key((uint64_t)o->seed, SY_FOR_SAMPLE, 0, 0, 0), (uint64_t)pos, 0) * mass(s, max), sum = 0;
     for (int i = 0; i < s->V; i++) {
         if (s->score[i] == -INFINITY) continue;

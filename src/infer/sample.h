@@ -1,5 +1,5 @@
 /* infer/sample.h - from the logits of one position to the next id, with the meaning and the order of transformers:
- * repetition penalty; then, when sampling: temperature, top-k, top-p, min-p, softmax, one draw. Greedy takes the first largest. */
+ * repetition penalty; then, when sampling: temperature, top-k, top-p, min-p, typical, softmax, one draw. Greedy takes the first largest. */
 #ifndef SY_SAMPLE_H
 #define SY_SAMPLE_H
 
@@ -8,7 +8,7 @@
 
 typedef struct sy_sample_options {
     bool   do_sample;
-    double temperature, top_p, min_p, repetition_penalty;
+    double temperature, top_p, min_p, typical_p, repetition_penalty;
     int    top_k, seed;
 } sy_sample_options;
 extern const sy_opt sy_sample_opts[];
@@ -17,6 +17,7 @@ typedef struct sy_sampler {             /* buffers for a vocabulary; no allocati
     int      V;
     float   *score;                     /* [V] */
     int     *order;                     /* [V] */
+    float   *far;                       /* [V] how far an id is from the typical one */
     uint8_t *seen;                      /* [V] ids of prompt and output */
 } sy_sampler;
 

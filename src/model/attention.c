@@ -122,7 +122,6 @@ static sy_tensor *head_norm(sy_tape *t, sy_tensor *x, sy_param *w, int hd, doubl
 static sy_tensor *qk_norm(sy_pass *p, sy_tensor *x, sy_param *w)
 {
     const sy_spec *s = &p->m->spec;
-    if (!w) return x;
     return s->qk_norm == SY_QK_ROW ? sy_rmsnorm(p->t, x, &w->leaf, s->rms_norm_eps) : head_norm(p->t, x, w, s->head_dim, s->rms_norm_eps);
 }
 
@@ -143,9 +142,13 @@ static sy_tensor *heads(sy_pass *p, int l, sy_tensor *h)
     sy_layer *y = &p->m->layer[l];
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
-    sy_tensor *q = clip(p, qk_norm(p, sy_linear(t, h, &y->q->w, sy__leaf(y->q_bias)), y->q_norm));
-    sy_tensor *k = clip(p, qk_norm(p, sy_linear(t, h, &y->k->w, sy__leaf(y->k_bias)), y->k_norm));
-    sy_tensor *v = clip(p, sy_linear(t, h, &y->v->w, sy__leaf(y->v_bias)));
+    sy_tensor *q = sy__seen(p, l, "self_attn.q_proj", sy_linear(t, h, &y->q->w, sy__leaf(y->q_bias)));
+    sy_tensor *k = sy__seen(p, l, "self_attn.k_proj", sy_linear(t, h, &y->k->w, sy__leaf(y->k_bias)));
+    sy_tensor *v = clip(p, sy__seen(p, l, "self_attn.v_proj", sy_linear(t, h, &y->v->w, sy__leaf(y->v_bias))));
+    if (y->q_norm) q = sy__seen(p, l, "self_attn.q_norm", qk_norm(p, q, y->q_norm));
+    if (y->k_norm) k = sy__seen(p, l, "self_attn.k_norm", qk_norm(p, k, y->k_norm));
+    q = clip(p, q);
+    k = clip(p, k);
     if (sy_spec_rotates(s, l)) {
         q = sy_rope_apply(t, q, s->head_dim, p->b->pos, rope_of(p, l));
         k = sy_rope_apply(t, k, s->head_dim, p->b->pos, rope_of(p, l));

@@ -4,14 +4,15 @@
 
 #include "model/pass.h"
 
-static sy_tensor *dense_ffn(sy_pass *p, sy_layer *y, sy_tensor *h)
+static sy_tensor *dense_ffn(sy_pass *p, int l, sy_tensor *h)
 {
+    sy_layer *y = &p->m->layer[l];
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
-    sy_tensor *up = sy_linear(t, h, &y->up->w, sy__leaf(y->up_bias)), *a;
+    sy_tensor *up = sy__seen(p, l, "mlp.up_proj", sy_linear(t, h, &y->up->w, sy__leaf(y->up_bias))), *a;
     if (!s->ffn_gated) a = sy_activate(t, sy_spec_act(s), up);
     else {
-        sy_tensor *gate = sy_linear(t, h, &y->gate->w, sy__leaf(y->gate_bias));
+        sy_tensor *gate = sy__seen(p, l, "mlp.gate_proj", sy_linear(t, h, &y->gate->w, sy__leaf(y->gate_bias)));
         a = s->swiglu_alpha > 0 ? sy_glu_clamped(t, gate, up, s->swiglu_alpha, s->swiglu_limit > 0 ? s->swiglu_limit : INFINITY) : sy_glu(t, sy_spec_act(s), gate, up);
     }
     return sy_linear(t, a, &y->down->w, sy__leaf(y->down_bias));
@@ -94,9 +95,10 @@ static sy_tensor *embed(const sy_pass *p)
 
 static sy_tensor *ffn(sy_pass *p, int l, sy_tensor *h)
 {
-    sy_layer *y = &p->m->layer[l];
-    return y->sparse ? sparse_ffn(p, l, h) : dense_ffn(p, y, h);
+    return sy__seen(p, l, "mlp", p->m->layer[l].sparse ? sparse_ffn(p, l, h) : dense_ffn(p, l, h));
 }
+
+static sy_tensor *attend(sy_pass *p, int l, sy_tensor *h) { return sy__seen(p, l, "self_attn", sy__attention(p, l, h)); }
 
 /* One layer, by the place of its norms N1 and N2:
  *   pre       x += Attn(N1 x);  x += FFN(N2 x)         post  x = N1(x + Attn x);  x = N2(x + FFN x)         parallel  x + Attn(N1 x) + FFN(N2 x) */
@@ -107,23 +109,23 @@ static sy_tensor *layer(sy_pass *p, int l, sy_tensor *x)
     const sy_spec *s = &p->m->spec;
     double by = s->residual_multiplier;
     if (s->norm_place == SY_PLACE_POST) {
-        x = norm(p, sy_add(t, x, times(t, sy__attention(p, l, x), by)), y->norm1, y->norm1_bias);
-        return norm(p, sy_add(t, x, times(t, ffn(p, l, x), by)), y->norm2, y->norm2_bias);
+        x = sy__seen(p, l, "input_layernorm", norm(p, sy_add(t, x, times(t, attend(p, l, x), by)), y->norm1, y->norm1_bias));
+        return sy__seen(p, l, "post_attention_layernorm", norm(p, sy_add(t, x, times(t, ffn(p, l, x), by)), y->norm2, y->norm2_bias));
     }
-    sy_tensor *x1 = sy_add(t, x, times(t, sy__attention(p, l, norm(p, x, y->norm1, y->norm1_bias)), by));
+    sy_tensor *x1 = sy_add(t, x, times(t, attend(p, l, sy__seen(p, l, "input_layernorm", norm(p, x, y->norm1, y->norm1_bias))), by));
     sy_tensor *seen = s->norm_place == SY_PLACE_PARALLEL ? x : x1;
-    return sy_add(t, x1, times(t, ffn(p, l, norm(p, seen, y->norm2, y->norm2_bias)), by));
+    return sy_add(t, x1, times(t, ffn(p, l, sy__seen(p, l, "post_attention_layernorm", norm(p, seen, y->norm2, y->norm2_bias))), by));
 }
 
 sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r)
 {
     sy_pass p = { .m = m, .t = t, .b = b, .r = r };
     if (sy__attention_open(&p) != SY_OK || (m->n_sparse && open_routes(&p) != SY_OK)) return &t->empty;
-    sy_tensor *x = embed(&p);
-    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = layer(&p, l, x);
+    sy_tensor *x = sy__seen(&p, -1, "model.embed_tokens", embed(&p));
+    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", layer(&p, l, x));
     if (r->kv && t->status == SY_OK)
         for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;
-    if (m->norm) x = norm(&p, x, m->norm, m->norm_bias);
+    if (m->norm) x = sy__seen(&p, -1, "model.norm", norm(&p, x, m->norm, m->norm_bias));
     return times(t, x, 1 / m->spec.logits_scaling);             /* the head is linear: scaled hidden states, scaled logits */
 }
 

@@ -40,7 +40,16 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
     sy_stats   *stats;                  /* [sparse layers], or NULL */
     sy_route  **routes;                 /* [sparse layers] out, or NULL */
     sy_route *const *again;             /* [sparse layers] routes to repeat, or NULL */
+    const struct sy_dump *dump;         /* who wants to see inner tensors, or NULL */
 } sy_run;
+
+/* Inner tensors of a pass, under the names of transformers' Llama-like modules, whatever the family: what the module of that name gives.
+ *   model.embed_tokens; model.layers.{l}; of a layer: .input_layernorm .self_attn .self_attn.{q,k,v}_proj .self_attn.{q,k}_norm
+ *   .post_attention_layernorm .mlp .mlp.{gate,up}_proj; model.norm */
+typedef struct sy_dump {
+    void (*take)(void *arg, const char *name, const sy_tensor *x);      /* x stands until the tape is reset */
+    void *arg;
+} sy_dump;
 
 typedef struct sy_layer {
     bool      sparse;

@@ -2,6 +2,8 @@
 #ifndef SY_MODEL_PASS_H
 #define SY_MODEL_PASS_H
 
+#include <stdio.h>
+
 #include "model/model.h"
 
 typedef struct sy_pass {                /* what all layers of one pass share */
@@ -18,6 +20,17 @@ typedef struct sy_pass {                /* what all layers of one pass share */
 } sy_pass;
 
 static inline sy_tensor *sy__leaf(sy_param *p) { return p ? &p->leaf : NULL; }
+
+/* Hands the output of a module on to whoever dumps; returns it. l < 0: of no layer; an empty name: the layer itself. */
+static inline sy_tensor *sy__seen(const sy_pass *p, int l, const char *module, sy_tensor *x)
+{
+    char name[96];
+    if (!p->r->dump || p->t->status != SY_OK) return x;
+    if (l < 0) snprintf(name, sizeof name, "%s", module);
+    else snprintf(name, sizeof name, "model.layers.%d%s%s", l, *module ? "." : "", module);
+    p->r->dump->take(p->r->dump->arg, name, x);
+    return x;
+}
 
 /* Fills attn, rope and seg; refuses what a cache has no room for. */
 sy_status  sy__attention_open(sy_pass *p);

@@ -1,0 +1,184 @@
+/* tests/infer/test_logits.c - logits of given ids, traces, dumps and their comparison. Oracle: the generator's logits and routes, one token at a time. */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "infer/generate.h"
+#include "infer/logits.h"
+#include "methods.h"
+#include "model/safetensors.h"
+
+enum { V = 23, T = 9 };
+
+static sy_engine eng;
+static sy_model *model;
+static const int id[T] = { 3, 1, 4, 1, 5, 9, 2, 6, 5 };
+
+static int setup(void **state)
+{
+    sy_spec s;
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 2, NULL, &sy_builtin_methods, err));
+    sy_spec_defaults(&s);
+    s.vocab_size = V, s.hidden_size = 16, s.num_hidden_layers = 3, s.num_attention_heads = 2, s.intermediate_size = 24, s.num_experts = 5;
+    s.layers = "dense,sparse,sparse", s.router = "topk:top_k=2", s.max_position_embeddings = 16, s.initializer_range = 0.5;
+    sy_expect_ok(sy_model_new(&model, &eng, &s, 0, 3, err));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sy_model_free(model);
+    sy_engine_uninit(&eng);
+    return 0;
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[2][512];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", sy_test_dir(), name);
+    return path[turn];
+}
+
+static void logits_and_routes_do_not_depend_on_the_prefill(void **state)
+{
+    (void)state;
+    static sy_real want[T * V];
+    static float got[T * V];
+    int experts[2][T][2];
+    float weights[2][T][2];
+    sy_generator g;
+    sy_expect_ok(sy_generator_open(&g, model, NULL, T, err));
+    for (int i = 0; i < T; i++) {
+        sy_expect_ok(sy_generator_feed(&g, &id[i], 1, NULL, err));
+        memcpy(want + i * V, g.logits, V * sizeof *want);
+        for (int l = 0; l < 2; l++)
+            for (int k = 0; k < 2; k++) experts[l][i][k] = g.routes[l]->expert[k], weights[l][i][k] = (float)g.routes[l]->weight->x[k];
+    }
+    sy_generator_close(&g);
+    for (int prefill = 1; prefill <= T; prefill += 4) {
+        sy_trace trace;
+        int32_t e[2 * T * 2];
+        float w[2 * T * 2];
+        sy_test_case("prefill %d", prefill);
+        sy_trace_open(&trace, model->n_sparse);
+        sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = prefill, .trace = &trace }, got, err));
+        for (int i = 0; i < T * V; i++) assert_true(got[i] == (float)want[i]);       /* the same bits */
+        assert_int_equal(trace.K, 2);
+        assert_int_equal(trace.n, T);
+        sy_trace_experts(&trace, -1, e);
+        sy_trace_weights(&trace, w);
+        sy_expect_ids("experts", e, &experts[0][0][0], 2 * T * 2);
+        sy_expect_same("weights", w, weights, sizeof w);
+        sy_trace_close(&trace);
+    }
+}
+
+static void a_trace_is_a_file(void **state)
+{
+    (void)state;
+    static float got[T * V];
+    sy_trace trace;
+    sy_map map;
+    sy_st st;
+    sy_arena a = { 0 };
+    const char *path = path_of("trace.safetensors");
+    sy_trace_open(&trace, model->n_sparse);
+    sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = T, .trace = &trace }, got, err));
+    sy_expect_ok(sy_trace_write(&trace, model, path, err));
+    sy_expect_ok(sy_map_open(&map, path, err));
+    sy_expect_ok(sy_st_parse(&st, map.data, map.size, path, &a, err));
+    assert_int_equal(st.n, 6);
+    const sy_st_tensor *e = sy_st_find(&st, "experts"), *w = sy_st_find(&st, "weights"), *pos = sy_st_find(&st, "pos"), *ids = sy_st_find(&st, "id");
+    assert_true(e && w && pos && ids && e->type == SY_DT_U16 && w->type == SY_DT_F16 && pos->type == SY_DT_I32);
+    assert_true(e->nd == 3 && e->dim[0] == 2 && e->dim[1] == T && e->dim[2] == 2);
+    assert_string_equal(sy_st_meta(&st, "layers"), "1 2");
+    for (int i = 0; i < T; i++) {
+        float at[2], sum[2];
+        sy_expect_ok(sy_st_read_f32(pos, (size_t)i, 1, at, err));
+        sy_expect_ok(sy_st_read_f32(ids, (size_t)i, 1, at + 1, err));
+        assert_true(at[0] == i && at[1] == id[i]);
+        sy_expect_ok(sy_st_read_f32(w, (size_t)i * 2, 2, sum, err));
+        assert_true(sum[0] >= sum[1] && sum[1] > 0);
+    }
+    sy_map_close(&map);
+    sy_arena_free(&a);
+    sy_trace_close(&trace);
+}
+
+static void dump(const char *pattern, int prefill, const char *path)
+{
+    static float got[T * V];
+    sy_dumper d;
+    sy_dumper_open(&d, pattern);
+    sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = prefill, .dump = &d }, got, err));
+    sy_expect_ok(sy_dumper_write(&d, path, err));
+    sy_dumper_close(&d);
+}
+
+static void inner_tensors_are_written_and_compared(void **state)
+{
+    (void)state;
+    char a[512], b[512];
+    sy_difference d;
+    sy_err sentence = { 0 }, *err = &sentence;
+    snprintf(a, sizeof a, "%s", path_of("a.safetensors"));
+    snprintf(b, sizeof b, "%s", path_of("b.safetensors"));
+    dump("*", T, a);
+    dump("*", 2, b);
+    sy_expect_ok(sy_dump_compare(a, b, 0, 0, &d, err));
+    assert_null(d.why);
+    assert_int_equal(d.same, 2 + 3 * (1 + 2 + 4 + 1) + 2);       /* embedding, norm; a layer: itself, norms, attention with q k v, mlp; the dense one's gate and up */
+    sy_real *w = model->layer[1].q->w.data, old = w[3];
+    w[3] += 1;
+    dump("*", T, b);
+    w[3] = old;
+    sy_expect_ok(sy_dump_compare(a, b, 1e-6, 0, &d, err));
+    assert_string_equal(d.name, "model.layers.1.self_attn.q_proj");
+    assert_string_equal(d.why, "values");
+    assert_true(d.differing > 0 && d.most > 0 && d.a != d.b);
+    dump("model.layers.1.*layernorm", T, b);
+    sy_expect_ok(sy_dump_compare(b, a, 0, 0, &d, err));
+    assert_string_equal(d.why, "only in the second file");
+    sy_dumper none;
+    sy_dumper_open(&none, "model.layer.*");
+    sy_expect_fail(sy_dumper_write(&none, b, err), SY_ENOENT, "no tensor is called 'model.layer.*'");
+    sy_dumper_close(&none);
+}
+
+static const struct { const char *text, *part; } bad[] = {
+    { "", "is empty" }, { " \n", "holds no ids" }, { "1 2\nx", "line 2: 'x' is no id" }, { "1 -2", "'-2' is no id" }, { "23", "id 23; this model has the ids 0 to 22" },
+    { "99999999999999999999", "this model has the ids" }, { "1.5", "'.5' is no id" },
+};
+
+static void ids_are_read(void **state)
+{
+    (void)state;
+    sy_arena a = { 0 };
+    sy_err sentence = { 0 }, *err = &sentence;
+    int *got, n;
+    const char *path = path_of("ids.txt");
+    sy_expect_ok(sy_file_write(path, "[3, 1,\n 22]\n", 12, err));
+    sy_expect_ok(sy_ids_read(path, V, &a, &got, &n, err));
+    assert_true(n == 3 && got[0] == 3 && got[1] == 1 && got[2] == 22);
+    for (size_t i = 0; i < SY_COUNT(bad); i++) {
+        sy_test_case("'%s'", bad[i].text);
+        sy_expect_ok(sy_file_write(path, bad[i].text, strlen(bad[i].text), err));
+        sy_expect_fail(sy_ids_read(path, V, &a, &got, &n, err), SY_EFORMAT, bad[i].part);
+    }
+    sy_arena_free(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_and_routes_do_not_depend_on_the_prefill), cmocka_unit_test(a_trace_is_a_file), cmocka_unit_test(inner_tensors_are_written_and_compared), cmocka_unit_test(ids_are_read),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
