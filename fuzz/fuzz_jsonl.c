@@ -27,7 +27,7 @@ static sy_status on_end(void *arg, sy_err *err)
 static sy_status listen(const char *name, const char *text, size_t n, size_t piece, unsigned char digest[32])
 {
     heard h = { .docs = 0 };
-    sy__sink sink = { &h, on_text, on_end };
+    sy__sink sink = { .arg = &h, .text = on_text, .end = on_end };
     sy__file f = { name, (int64_t)n, 0 };
     sy_data_options o;
     sy_err err;

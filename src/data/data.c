@@ -20,6 +20,7 @@ const sy_opt sy_data_opts[] = {
     SY_TEXT(sy_data_options, messages_field, NULL, "messages", "field of a JSON line that holds a conversation"),
     SY_TEXT(sy_data_options, prompt_field, NULL, "prompt", "field of a JSON line that holds what comes before the answer"),
     SY_TEXT(sy_data_options, completion_field, NULL, "completion", "field of a JSON line that holds the answer"),
+    SY_TEXT(sy_data_options, chat_template, NULL, "", "model folder, GGUF or .jinja file whose chat template writes conversations; empty: the tokenizer's own, else lines; none: lines"),
     SY_INT (sy_data_options, max_line_mb, NULL, 64, 1, 2047, "longest JSON line that is read, in MiB"),
     { 0 }
 };
@@ -36,6 +37,8 @@ struct sy_data {
     sy_arena        arena;
     sy_data_options opt;                /* texts copied into the arena */
     const sy_tokenizer *tok;
+    sy_chat        *chat;               /* while shards are made; NULL: conversations as lines */
+    sy_specials    *specials;
     int             vocab, eot;
     uint64_t        seed;
     domain         *d;
@@ -122,7 +125,7 @@ static sy_status read_groups(sy_data *d, opening *o, const sy_sources *src, sy_e
     if (!o->shard) return no_memory(err);
     for (int i = 0, from = 0; i < o->groups.n; i++) {
         const sy__group *g = &o->groups.g[i];
-        sy__shard_job job = { g, &d->opt, d->tok, src->cache_dir, src->progress, src->arg, &d->arena };
+        sy__shard_job job = { g, &d->opt, d->tok, src->cache_dir, src->progress, src->arg, &d->arena, d->chat, d->specials };
         SY_TRY(sy__shard_open(&o->shard[i], &job, err));
         if (i + 1 < o->groups.n && o->groups.g[i + 1].source == g->source) continue;
         uint64_t docs = 0, skipped = 0, empty = 0;   /* that was the last group of this source */
@@ -287,6 +290,14 @@ static sy_status open_all(sy_data *d, opening *o, const sy_sources *src, const s
     return sy_map_guard(d->place, join_all, &(struct joining){ d, o, !src->n_eval && opt->val_fraction > 0 }, err);
 }
 
+static sy_status open_chat(sy_data *d, const char *path, sy_err *err)
+{
+    if (!path || !*path || !strcmp(path, "none")) return SY_OK;
+    SY_TRY(sy_within(err, sy_chat_load(&d->chat, path, err), "chat_template"));
+    if (!d->chat) return sy_fail(err, SY_ENOENT, "chat_template: '%s' brings no chat template; give a model folder, a GGUF or a .jinja file that does", path);
+    return sy_specials_open(&d->specials, d->tok, err);
+}
+
 sy_status sy_data_open(sy_data **out, const sy_sources *src, const sy_data_options *opt, const sy_tokenizer *tok, uint64_t seed, sy_err *err)
 {
     sy_data *d = sy_calloc(1, sizeof *d);
@@ -296,7 +307,12 @@ sy_status sy_data_open(sy_data **out, const sy_sources *src, const sy_data_optio
     d->vocab = sy_tokenizer_vocab(tok);
     d->eot = sy_tokenizer_eot(tok);
     d->seed = seed;
-    sy_status status = open_all(d, &o, src, opt, err);
+    sy_status status = open_chat(d, opt->chat_template, err);
+    if (status == SY_OK) status = open_all(d, &o, src, opt, err);
+    sy_specials_close(d->specials);                  /* the text is ids by now */
+    sy_chat_close(d->chat);
+    d->specials = NULL;
+    d->chat = NULL;
     for (int i = 0; o.shard && i < o.groups.n; i++)  /* those with text belong to their domains once all is well */
         if (status != SY_OK || !o.shard[i].h.docs) sy__shard_close(&o.shard[i]);
     if (status != SY_OK) {
@@ -563,7 +579,7 @@ static sy_status text_group(const sy__group *g, const sy_data_options *opt, doub
 {
     double bytes = 0;
     bool binary;
-    sy__sink count = { &bytes, text_count, text_end }, give = { w, text_take, text_end };
+    sy__sink count = { .arg = &bytes, .text = text_count, .end = text_end }, give = { .arg = w, .text = text_take, .end = text_end };
     for (int i = 0; i < g->n; i++) SY_TRY(sy__read_file(&g->file[i], opt, &count, &binary, err));
     w->domain = g->domain;
     w->room = bytes * share;

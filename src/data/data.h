@@ -5,7 +5,8 @@
  * named group of documents: a named source is one domain; a folder's sub-folders are a domain each, files that lie in it directly form
  * one with its own name; a file's name without its endings names the rest. Sources with equal names form one domain.
  *
- * A text file is one document; a JSON line is one document: its `text`; or `messages`, rendered as "<|role|>\ncontent\n" each, loss on
+ * A text file is one document; a JSON line is one document: its `text`; or `messages`, rendered by a chat template (with the line's `tools`,
+ * `documents`, `chat_template_kwargs`) and loss on what the assistant makes of it, or as "<|role|>\ncontent\n" each, loss on
  * the assistant's content and its newline only; or `prompt` and `completion`, joined, loss on the completion only (mask_prompt=false
  * counts the prompt, too). Bytes that are not UTF-8 are kept; a byte order mark at the start of a file is dropped; CRLF stays as it is.
  *
@@ -29,6 +30,7 @@ typedef struct sy_data_options {        /* all of it decides the data order and 
     double val_fraction;                /* the end of each source that is held out; 0 = none */
     bool   shuffle;                     /* false: documents and rows stay in the order of the sources, phase 0 */
     bool   mask_prompt;
+    const char *chat_template;          /* a path; "" and "none": conversations as lines */
     const char *text_field, *messages_field, *prompt_field, *completion_field;  /* gsm8k: prompt_field=question,completion_field=answer */
     int    max_line_mb;                 /* a JSON line above it is refused, MiB */
 } sy_data_options;

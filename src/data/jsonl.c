@@ -34,6 +34,28 @@ static sy_status need_text(const place *p, const char *field, const json_t *v, s
     return sy_fail(err, SY_EFORMAT, "'%s' line %lld: '%s' is %s, not a text", p->path, (long long)p->line, field, type_name(v));
 }
 
+/* By the chat template; the loss is on what an assistant makes. Cut where the loss begins and ends, as prompt and answer are in use. */
+static sy_status give_rendered(const place *p, const sy_rendering *r, sy_err *err)
+{
+    for (size_t from = 0, to; from < r->text.n; from = to) {
+        bool counted = r->mark.data[from] & SY_GENERATED;
+        for (to = from; to < r->text.n && (!p->o->mask_prompt || !(r->mark.data[to] & SY_GENERATED) == !counted); to++) continue;
+        SY_TRY(p->sink->marked(p->sink->arg, r->text.data, r->mark.data, from, to, counted || !p->o->mask_prompt, err));
+    }
+    return p->sink->end(p->sink->arg, err);
+}
+
+static sy_status give_conversation(const place *p, const json_t *line, const json_t *list, sy_err *err)
+{
+    sy_rendering r = { 0 };
+    const json_t *tools = json_object_get(line, "tools"), *documents = json_object_get(line, "documents"), *extra = json_object_get(line, "chat_template_kwargs");
+    sy_conversation q = { .messages = list, .tools = json_is_array(tools) ? tools : NULL, .documents = json_is_array(documents) ? documents : NULL, .extra = json_is_object(extra) ? extra : NULL };
+    sy_status st = sy_within(err, sy_chat_render_answers(p->sink->chat, &q, &r, err), "'%s' line %lld", p->path, (long long)p->line);
+    if (st == SY_OK) st = give_rendered(p, &r, err);
+    sy_rendering_free(&r);
+    return st;
+}
+
 /* "<|role|>\n" content "\n" for each message; the loss is on the assistant's content and the line break after it. */
 static sy_status give_messages(const place *p, const json_t *list, sy_err *err)
 {
@@ -81,7 +103,7 @@ static sy_status give_document(const place *p, const json_t *v, sy_err *err)
         SY_TRY(give(p, text, true, err));
         return p->sink->end(p->sink->arg, err);
     }
-    if (messages) return give_messages(p, messages, err);
+    if (messages) return p->sink->chat ? give_conversation(p, v, messages, err) : give_messages(p, messages, err);
     if (prompt && completion) {
         SY_TRY(need_text(p, o->prompt_field, prompt, err));
         SY_TRY(need_text(p, o->completion_field, completion, err));

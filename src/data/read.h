@@ -3,6 +3,7 @@
 #define SY_DATA_READ_H
 
 #include "data/source.h"
+#include "model/chat.h"
 
 enum {
     SY__TEXT_BLOCK = 4 << 20            /* a longer text reaches the sink in blocks of at most this many bytes, cut after a line where there is one */
@@ -12,6 +13,9 @@ typedef struct sy__sink {               /* who receives documents: any number of
     void *arg;
     sy_status (*text)(void *arg, const char *text, size_t bytes, bool counted, sy_err *err);    /* counted: it takes part in the loss */
     sy_status (*end)(void *arg, sy_err *err);
+    const sy_chat *chat;                /* how `messages` are written; NULL: as lines. With it `marked` is needed */
+    /* Bytes from .. to-1 of what a template wrote, with the marks of template.h. */
+    sy_status (*marked)(void *arg, const char *text, const char *mark, size_t from, size_t to, bool counted, sy_err *err);
 } sy__sink;
 
 /* Gives all documents of one file to the sink, empty ones included. *binary: there is a zero byte in the first 8192, so nothing was given.

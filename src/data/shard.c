@@ -55,6 +55,7 @@ static void make_key(const sy__shard_job *job, uint8_t key[32])
     sy_sha256_text(&s, o->prompt_field);
     sy_sha256_text(&s, o->completion_field);
     sy_sha256_u64(&s, o->mask_prompt);
+    if (job->chat) sy_sha256_text(&s, sy_chat_id(job->chat));
     for (int i = 0; i < job->group->n; i++) {
         const sy__file *f = &job->group->file[i];
         sy_sha256_text(&s, realpath(f->path, path) ? path : f->path);
@@ -140,6 +141,8 @@ typedef struct builder {
     uint8_t  *mask;
     size_t    mask_room;
     sy_tokens tokens;                   /* of one call of the tokenizer */
+    int32_t  *id;                       /* of a piece that a template wrote */
+    size_t    id_room;
     double    total, done;              /* bytes of all files, and those of files that are finished */
 } builder;
 
@@ -189,17 +192,15 @@ static sy_status need(void **array, size_t *room, size_t n, size_t size, sy_err 
     return SY_OK;
 }
 
-static sy_status take_text(void *arg, const char *text, size_t bytes, bool counted, sy_err *err)
+/* n ids, which stand for so many bytes. */
+static sy_status take_ids(builder *b, const int32_t *ids, size_t n, size_t bytes, bool counted, sy_err *err)
 {
-    builder *b = arg;
-    SY_TRY(sy_tokenizer_tokens(b->job->tok, text, bytes, 0, &b->tokens, err));
-    size_t n = b->tokens.n;
     SY_TRY(need((void **)&b->mask, &b->mask_room, (b->h.tokens + n + 7) / 8, 1, err));
     for (size_t i = 0; i < n; i++) {
         uint64_t at = b->h.tokens++;
         if (at % 8 == 0) b->mask[at / 8] = 0;
         if (counted) b->mask[at / 8] |= (uint8_t)(1u << at % 8);
-        uint32_t id = (uint32_t)b->tokens.id[i];
+        uint32_t id = (uint32_t)ids[i];
         uint16_t half = (uint16_t)id;
         SY_TRY(b->h.id_bytes == 2 ? put(b, &half, 2, err) : put(b, &id, 4, err));
     }
@@ -207,6 +208,22 @@ static sy_status take_text(void *arg, const char *text, size_t bytes, bool count
     b->h.text_bytes += bytes;
     if (b->job->progress && b->total > 0) b->job->progress(b->job->arg, b->job->group->domain, b->done / b->total);
     return SY_OK;
+}
+
+static sy_status take_text(void *arg, const char *text, size_t bytes, bool counted, sy_err *err)
+{
+    builder *b = arg;
+    SY_TRY(sy_tokenizer_tokens(b->job->tok, text, bytes, 0, &b->tokens, err));
+    return take_ids(b, b->tokens.id, b->tokens.n, bytes, counted, err);
+}
+
+static sy_status take_marked(void *arg, const char *text, const char *mark, size_t from, size_t to, bool counted, sy_err *err)
+{
+    builder *b = arg;
+    size_t n = 0;
+    SY_TRY(need((void **)&b->id, &b->id_room, sy_tokenizer_most(b->job->tok, to - from), sizeof *b->id, err));
+    SY_TRY(sy_specials_encode(b->job->specials, text, mark, from, to, b->id, &n, err));
+    return take_ids(b, b->id, n, to - from, counted, err);
 }
 
 static sy_status take_end(void *arg, sy_err *err)
@@ -232,7 +249,7 @@ static sy_status write_all(builder *b, const uint8_t key[32], sy_err *err)
 {
     static const unsigned char blank[SY__SHARD_HEAD];
     const sy__group *g = b->job->group;
-    sy__sink sink = { b, take_text, take_end };
+    sy__sink sink = { .arg = b, .text = take_text, .end = take_end, .chat = b->job->chat, .marked = take_marked };
     memcpy(b->h.magic, shard_magic, 8);
     memcpy(b->h.key, key, 32);
     b->h.version = SHARD_VERSION;
@@ -313,6 +330,7 @@ static sy_status build(sy__shard *out, const sy__shard_job *job, const char *pat
     sy_free(b.doc_byte);
     sy_free(b.mask);
     sy_tokens_free(&b.tokens);
+    sy_free(b.id);
     return status;
 }
 

@@ -8,6 +8,7 @@
 #define SY_DATA_SHARD_H
 
 #include "data/source.h"
+#include "model/chat.h"
 
 typedef struct sy__shard_header {
     char     magic[8];
@@ -41,6 +42,8 @@ typedef struct sy__shard_job {          /* what to read and with what */
     void                 (*progress)(void *arg, const char *domain, double share);
     void                  *arg;
     sy_arena              *arena;
+    const sy_chat         *chat;        /* how conversations are written, or NULL: as lines */
+    const sy_specials     *specials;    /* with chat: of the tokenizer */
 } sy__shard_job;
 
 sy_status sy__shard_open(sy__shard *out, const sy__shard_job *job, sy_err *err);

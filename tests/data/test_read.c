@@ -33,7 +33,7 @@ static sy_status hear_end(void *arg, sy_err *err)
     return SY_OK;
 }
 
-static const sy__sink sink = { NULL, hear, hear_end };
+static const sy__sink sink = { .text = hear, .end = hear_end };
 
 static const char *file(const char *name, const void *data, size_t n)
 {
@@ -226,7 +226,7 @@ static void test_blocks(void **state)
     sy_data_options o;
     bool binary;
     sy_opt_defaults(sy_data_opts, &o);
-    sy__sink s = { NULL, hear_block, hear_end };
+    sy__sink s = { .text = hear_block, .end = hear_end };
     sy_expect_ok(sy__read_file(&f, &o, &s, &binary, err));
     assert_int_equal(whole.n, text.n);
     assert_memory_equal(whole.data, text.data, text.n);
@@ -253,7 +253,7 @@ static void test_changes(void **state)
     snprintf(growing, sizeof growing, "%s", file("grows.txt", "some text\n", 10));
     stat(growing, &st);
     sy__file f = { growing, st.st_size, (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec };
-    sy__sink s = { NULL, grow, hear_end };
+    sy__sink s = { .text = grow, .end = hear_end };
     sy_expect_fail(sy__read_file(&f, &o, &s, &binary, err), SY_EIO, "changed while it was read (10 bytes, then 15)");
     unlink(growing);
     sy_expect_fail(sy__read_file(&f, &o, &sink, &binary, err), SY_EIO, "went away");
