@@ -8,16 +8,15 @@
 #include <unistd.h>
 
 #include "cli/open.h"
-#include "core/file.h"
+#include "cli/prompt.h"
 #include "core/json.h"
-#include "infer/generate.h"
 
 typedef struct args { const char *system; sy_list set; int context; bool greedy; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, system, "system", 0, SY_FLAG_TEXT, "TEXT", "what is said to the model before the conversation"),
     SY_FLAG(args, greedy, "greedy", 0, SY_FLAG_ON, NULL, "always the most likely token"),
-    SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
+    SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
     { 0 }
 };
@@ -36,7 +35,9 @@ typedef struct chat {
     sy_cli             *cli;
     const args         *arg;
     sy_generator        g;
+    sy_prompter         prompter;
     sy_generate_options o;
+    sy_settings         settings;
     sy_arena            said, turn;     /* life of the conversation; of one answer */
     message            *m;
     int                 n, room;
@@ -135,32 +136,19 @@ static sy_status begin(chat *c, sy_err *err)
     return c->arg->system ? say(c, "system", c->arg->system, err) : SY_OK;
 }
 
-static sy_status add(const chat *c, const char *text, int *id, size_t *n, sy_err *err)
-{
-    size_t k = 0;
-    SY_TRY(sy_tokenizer_encode(c->g.tok, text, strlen(text), id + *n, &k, err));
-    *n += k;
-    return SY_OK;
-}
-
-/* The ids of messages from `first` on (a system message always), then the head of an answer; in the pieces in which training reads `messages`. */
+/* The ids of messages from `first` on (a system message always), then the head of an answer. */
 static sy_status ids_of(chat *c, int first, int **id, size_t *n, sy_err *err)
 {
-    const sy_tokenizer *tok = c->g.tok;
-    char head[32];
-    size_t most = sy_tokenizer_most(tok, sizeof head);
-    for (int i = 0; i < c->n; i++) most += sy_tokenizer_most(tok, strlen(c->m[i].text)) + sy_tokenizer_most(tok, sizeof head) + sy_tokenizer_most(tok, 1);
-    *id = sy_arena_array(&c->turn, most, sizeof **id);
-    if (!*id) return sy_fail(err, SY_ENOMEM, "no memory for the conversation's tokens");
-    *n = 0;
-    for (int i = 0; i < c->n; i++) {
+    json_t *list = sy_json_array();
+    sy_status st = list ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for the conversation");
+    for (int i = 0; i < c->n && st == SY_OK; i++) {
         if (i < first && strcmp(c->m[i].role, "system")) continue;
-        snprintf(head, sizeof head, "<|%s|>\n", c->m[i].role);
-        SY_TRY(add(c, head, *id, n, err));
-        SY_TRY(add(c, c->m[i].text, *id, n, err));
-        SY_TRY(add(c, "\n", *id, n, err));
+        json_t *m = sy_prompter_message(&c->prompter, c->m[i].role, c->m[i].text);
+        if (json_array_append_new(list, m)) st = sy_fail(err, SY_ENOMEM, "no memory for the conversation");
     }
-    return add(c, "<|assistant|>\n", *id, n, err);
+    if (st == SY_OK) st = sy_prompter_ids(&c->prompter, &(sy_conversation){ .messages = list, .answer = true }, &c->turn, id, n, err);
+    json_decref(list);
+    return st;
 }
 
 /* Reads what the model has not read yet. The oldest messages are left out when the context has no room for an answer; SY_ESHAPE when even
@@ -213,7 +201,7 @@ static sy_status answer_json(const sy_buf *text, const sy_generation *x, sy_err 
 static sy_status answer(chat *c, const char *line, sy_err *err)
 {
     static const char *const stop[] = { "\n<|" };    /* the head of the next message */
-    sy_generation x = { .stop = stop, .n_stop = 1, .text = stream, .arg = c };
+    sy_generation x = { .stop = stop, .n_stop = !c->prompter.chat, .eos = c->settings.eos, .n_eos = c->settings.n_eos, .text = stream, .arg = c };
     sy_buf text = { 0 };
     SY_TRY(say(c, "user", line, err));
     sy_status st = catch_up(c, err);
@@ -285,24 +273,6 @@ static sy_status talk(chat *c, sy_err *err)
     return st;
 }
 
-/* A model may bring a template that this version cannot read. */
-static sy_status look_for_template(sy_cli *cli, const char *path, sy_err *err)
-{
-    char dir[1024], file[1024];
-    json_t *root = NULL;
-    SY_TRY(sy_checkpoint_find(path, dir, sizeof dir, err));
-    SY_TRY(sy_path(file, sizeof file, dir, "chat_template.jinja", err));
-    bool own = sy_file_exists(file);
-    SY_TRY(sy_path(file, sizeof file, dir, "tokenizer_config.json", err));
-    if (sy_file_exists(file)) {
-        SY_TRY(sy_json_read(&root, file, (size_t)64 << 20, err));
-        own |= json_object_get(root, "chat_template") != NULL;
-        json_decref(root);
-    }
-    if (own) sy_log_warn(&cli->log, "the model brings a chat template, which is not read; messages are written as <|user|>, <|assistant|> on lines of their own");
-    return SY_OK;
-}
-
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)
 {
     (void)n;
@@ -310,13 +280,11 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_model *m = NULL;
     sy_tokenizer *tok = NULL;
     struct sigaction old, own = { .sa_handler = on_interrupt };      /* without SA_RESTART: reading a pipe ends */
-    sy_opt_defaults(sy_generate_opts, &c.o);
-    if (c.arg->greedy) c.o.sample.do_sample = false;
-    for (int i = 0; i < c.arg->set.n; i++) SY_TRY(sy_opt_parse(sy_generate_opts, &c.o, c.arg->set.v[i], &cli->arena, NULL, err));
+    SY_TRY(sy_open_settings(cli, words[0], &c.arg->set, c.arg->greedy, &c.o, &c.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
-    SY_TRY(look_for_template(cli, words[0], err));
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));
-    sy_status st = sy_generator_open(&c.g, m, tok, c.arg->context ? c.arg->context : m->spec.max_position_embeddings, err);
+    sy_status st = sy_prompter_open(&c.prompter, words[0], tok, err);
+    if (st == SY_OK) st = sy_generator_open(&c.g, m, tok, c.arg->context ? c.arg->context : sy_spec_positions(&m->spec), err);
     if (st == SY_OK) {
         sigaction(SIGINT, &own, &old);
         st = open_lines(&c, err);
@@ -328,6 +296,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     }
     sy_arena_free(&c.said);
     sy_arena_free(&c.turn);
+    sy_prompter_close(&c.prompter);
     sy_tokenizer_close(tok);
     sy_model_free(m);
     return st;
@@ -336,9 +305,10 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
 const sy_command sy_cmd_chat = {
     .name = "chat", .summary = "a conversation with a model", .usage = "DIR",
     .text = "Every line is a message; the model answers, having read all that was said. /help lists the commands of a conversation. Messages are\n"
-            "written as in training on `messages`: <|user|>, a line break, the text, a line break; the answer follows <|assistant|> and ends where\n"
-            "the next head begins or the document ends. Without a terminal each line of standard input is a message; with --json each answer\n"
-            "is a line {\"role\", \"content\", \"tokens\", \"ended\"}.",
+            "written by the model's own chat template (chat_template.jinja, tokenizer_config.json, GGUF); without one as in training on `messages`:\n"
+            "<|user|>, a line break, the text, a line break; the answer follows <|assistant|> and ends where the next head begins. Special tokens\n"
+            "in what you write are plain text. generation_config.json sets what --set does not. Without a terminal each line of standard input is\n"
+            "a message; with --json each answer is a line {\"role\", \"content\", \"tokens\", \"ended\"}.",
     .example = "switchyard chat run --set temperature=0.7\n  echo \"Who are you?\" | switchyard chat run --greedy", .flags = flags, .size = sizeof(args),
     .min_words = 1, .max_words = 1, .run = run,
 };

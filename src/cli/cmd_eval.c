@@ -2,18 +2,24 @@
 #include <math.h>
 #include <string.h>
 
+#include "cli/eval_text.h"
 #include "cli/open.h"
 #include "core/json.h"
 #include "infer/choices.h"
 #include "model/checkpoint.h"
 
-typedef struct args { sy_list data; const char *choices; int seq_len, rows; } args;
+typedef struct args { sy_list data; const char *choices, *against; int seq_len, rows, ctx, chunks; const char *bos; bool perplexity; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text to evaluate: file or folder, name=path"),
     SY_FLAG(args, choices, "choices", 0, SY_FLAG_TEXT, "FILE", "questions instead: JSON lines with prompt, choices [..] and answer (an index from 0)"),
     SY_FLAG(args, seq_len, "seq-len", 0, SY_FLAG_INT, "N", "window; default: the model's max_position_embeddings"),
     SY_FLAG(args, rows, "rows", 0, SY_FLAG_INT, "N", "windows at once; default 16"),
+    SY_FLAG(args, perplexity, "perplexity", 0, SY_FLAG_ON, NULL, "perplexity as llama.cpp defines it: chunks of the whole text, the second half of each counts"),
+    SY_FLAG(args, ctx, "ctx", 0, SY_FLAG_INT, "N", "with --perplexity: ids of a chunk; default 512"),
+    SY_FLAG(args, chunks, "chunks", 0, SY_FLAG_INT, "N", "with --perplexity: only the first N chunks"),
+    SY_FLAG(args, bos, "bos", 0, SY_FLAG_TEXT, "ID", "with --perplexity: each chunk begins with this id instead of its own first one"),
+    SY_FLAG(args, against, "against", 0, SY_FLAG_TEXT, "DIR", "with --perplexity: KL divergence from this model, and how often both find the same id most likely"),
     { 0 }
 };
 
@@ -119,22 +125,29 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_tokenizer *tok = NULL;
     sy_questions all = { 0 };
     if (!arg->data.n && !arg->choices) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER or --choices FILE");
+    if (!arg->perplexity && (arg->against || arg->ctx || arg->chunks || arg->bos)) return sy_fail(err, SY_EARG, "--against, --ctx, --chunks and --bos belong to --perplexity; give that, too");
+    if (arg->perplexity && (!arg->data.n || arg->seq_len || arg->rows)) return sy_fail(err, SY_EARG, "--perplexity reads --data FILE in chunks of --ctx; it has no --seq-len and no --rows");
     if (arg->data.n && arg->choices) return sy_fail(err, SY_EARG, "--data and --choices are two evaluations; give one of them");
     sy_config_defaults(&c);
     SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.eval_data, err));
     if (arg->choices) SY_TRY(sy_choices_read(&all, arg->choices, &cli->arena, err));
     SY_TRY(sy_cli_engine(cli, err));
     sy_status st = sy_open_model(cli, words[0], &m, &tok, err);
-    if (st == SY_OK) st = arg->choices ? choices(cli, m, tok, &all, err) : text(cli, arg, m, tok, &c, err);
+    sy_text_job job = { .model = m, .tok = tok, .files = &arg->data, .against = arg->against, .bos = arg->bos, .ctx = arg->ctx ? arg->ctx : 512, .chunks = arg->chunks };
+    if (st == SY_OK && arg->perplexity) st = sy_eval_text(cli, &job, err);
+    else if (st == SY_OK) st = arg->choices ? choices(cli, m, tok, &all, err) : text(cli, arg, m, tok, &c, err);
     sy_tokenizer_close(tok);
     sy_model_free(m);
     return st;
 }
 
 const sy_command sy_cmd_eval = {
-    .name = "eval", .summary = "loss and perplexity of a model, by domain; accuracy on questions", .usage = "DIR (--data SOURCE ... | --choices FILE)",
+    .name = "eval", .summary = "loss and perplexity of a model, by domain; accuracy on questions", .usage = "DIR (--data SOURCE ... | --choices FILE | --perplexity --data FILE)",
     .text = "DIR is the folder of a model or of a run. All of the text is evaluated, in windows without overlap; the table has nats and bits\n"
             "per byte, nats per token and perplexity for each domain and for all. With --choices each answer is scored by the sum of ln p of its\n"
-            "tokens after the prompt, and by the same per byte; the largest is the model's answer.",
-    .example = "switchyard eval run --data news=articles.txt\n  switchyard eval run --choices questions.jsonl --json", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
+            "tokens after the prompt, and by the same per byte; the largest is the model's answer. --perplexity reads text files whole, cuts their ids\n"
+            "into chunks of --ctx and counts the second half of each, which has the first as context; --against adds the KL divergence from another model\n"
+            "of the same vocabulary: mean, median, 90 %, 99 % and largest, in nats, and the share of places where both find the same id most likely.",
+    .example = "switchyard eval run --data news=articles.txt\n  switchyard eval run --choices questions.jsonl --json\n"
+               "  switchyard eval small --perplexity --ctx 512 --data wiki.test.raw --against original", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

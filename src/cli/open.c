@@ -9,6 +9,7 @@
 #include "core/utf8.h"
 #include "core/words.h"
 #include "model/bpe_train.h"
+#include "model/chat.h"
 
 sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_err *err)
 {
@@ -31,6 +32,24 @@ static void on_read(void *arg, const char *domain, double share)
     sy_progress_at(&w->bar, share, NULL);
 }
 
+/* Without a word about it, conversations are written by the template that lies beside the tokenizer. */
+static sy_status find_template(sy_cli *cli, const sy_config *c, sy_data_options *o, sy_err *err)
+{
+    const char *tok = c->corpus.tokenizer, *last = strrchr(tok, '/');
+    sy_chat *chat = NULL;
+    bool folder = sy_is_dir(tok);
+    if (*o->chat_template || (!folder && (!last || !sy_file_exists(tok)))) return SY_OK;
+    char *dir = folder ? sy_arena_strdup(&cli->arena, tok) : sy_arena_printf(&cli->arena, "%.*s", (int)(last - tok), tok);
+    if (!dir) return sy_fail(err, SY_ENOMEM, "no memory for a path");
+    SY_TRY(sy_chat_load(&chat, dir, err));
+    if (chat) {
+        o->chat_template = dir;
+        sy_log_info(&cli->log, "conversations are written by the chat template of %s", dir);
+    }
+    sy_chat_close(chat);
+    return SY_OK;
+}
+
 sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok, const char *cache, sy_data **out, sy_err *err)
 {
     sy_sources src = { .cache_dir = cache };
@@ -40,7 +59,9 @@ sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok,
     SY_TRY(sy_words_split(&cli->arena, c->corpus.data, &src.train, &src.n_train, err));
     SY_TRY(sy_words_split(&cli->arena, c->corpus.eval_data, &src.eval, &src.n_eval, err));
     if (!src.n_train && !src.n_eval) return sy_fail(err, SY_EARG, "no data: give --data FILE-OR-FOLDER");
-    sy_status st = sy_data_open(out, &src, &c->data, tok, (uint64_t)c->train.seed, err);
+    sy_data_options o = c->data;
+    SY_TRY(find_template(cli, c, &o, err));
+    sy_status st = sy_data_open(out, &src, &o, tok, (uint64_t)c->train.seed, err);
     if (w.open) sy_progress_close(&w.bar, NULL);
     return st;
 }

@@ -33,6 +33,14 @@ static const struct { const char *line; int code; const char *says; } cases[] = 
     { "$SY trian", 2, "did you mean 'train'" },
     { "$SY xyzzyx", 2, "switchyard --help lists them" },
     { "$SY train", 2, "give --out DIR" },
+    { "$SY logits run", 2, "give --ids FILE" },
+    { "$SY logits run --ids q.jsonl", 2, "give -o FILE" },
+    { "$SY logits run --ids text.txt -o x.st", 1, "is no id" },
+    { "$SY cmp text.txt text.txt", 1, "text.txt" },
+    { "$SY eval run --data text.txt --ctx 8", 2, "belong to --perplexity" },
+    { "$SY eval run --data text.txt --perplexity --ctx 100000", 1, "positions" },
+    { "$SY generate run --messages text.txt", 1, "text.txt" },
+    { "$SY generate run -p a --system b", 2, "give --chat, too" },
     { "$SY train --out a", 2, "no data" },
     { "$SY train --out a --data", 2, "--data needs a value" },
     { "$SY train --out a --data ''", 2, "a source is empty" },
@@ -169,6 +177,35 @@ static void test_blanks(void **state)
     assert_int_equal(here("test -e run/routing.json && test -e run/samples.jsonl"), 0);
 }
 
+/* What scripts use: logits, cmp, perplexity, routes. */
+static void test_scripts(void **state)
+{
+    (void)state;
+    assert_int_equal(here("echo 72,101,108,108,111 > ids.txt && $SY logits run --ids ids.txt -o a.st --routes -q --dump 'model.layers.1*:inner-a.st' && "
+                          "$SY logits run --ids ids.txt -o b.st --routes --prefill 2 -q --dump 'model.layers.1*:inner-b.st' && $SY cmp a.st b.st && $SY cmp inner-a.st inner-b.st"), 0);
+    assert_non_null(strstr(text(), "3 tensors agree"));
+    assert_int_equal(here("echo 72 101 108 108 112 > other.txt && $SY logits run --ids other.txt -o c.st -q --dump 'model.layers.1*:inner-c.st' && $SY cmp inner-a.st inner-c.st"), 1);
+    assert_non_null(strstr(text(), "model.layers.1.input_layernorm differs first"));
+    json_t *v = json_of("$SY eval run --perplexity --data text.txt --ctx 32 --chunks 5 --against run -q --json");
+    assert_int_equal(json_integer_value(json_object_get(v, "predictions")), 5 * 15);
+    assert_true(json_number_value(json_object_get(v, "same_top")) == 1 && json_number_value(json_object_get(json_object_get(v, "kl"), "largest")) < 1e-9);
+    json_decref(v);
+    assert_int_equal(here("$SY generate run -p ab --routes --trace t.safetensors --greedy --set max_new_tokens=3,ignore_eos=true -q && $SY inspect t.safetensors --tensors"), 0);
+    assert_non_null(strstr(text(), "experts"));
+    assert_int_equal(here("$SY generate run -p ab --routes --greedy --set max_new_tokens=3,ignore_eos=true -q --json | wc -l | grep -qx 5"), 0);    /* a and b, three made; each is fed */
+}
+
+/* A template that the model brings, and a conversation from a file. */
+static void test_template(void **state)
+{
+    (void)state;
+    assert_int_equal(here("cp -r run with && rm -rf with/checkpoints && printf '%s' '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if messages|length > 1 %}{{ raise_exception(\"one at a time\") }}{% endif %}' "
+                          "> with/chat_template.jinja && $SY generate with --chat -p hello --greedy --set max_new_tokens=2 -q"), 0);
+    assert_int_equal(here("echo '[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"b\"}]' > m.json; $SY generate with --messages m.json -q"), 1);
+    assert_non_null(strstr(text(), "refuses the conversation: one at a time"));
+    assert_int_equal(here("echo hi | $SY chat with -q --set max_new_tokens=2"), 0);
+}
+
 static void test_chat(void **state)
 {
     (void)state;
@@ -205,7 +242,7 @@ static void test_interrupt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_chat), cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_scripts), cmocka_unit_test(test_template), cmocka_unit_test(test_chat), cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
