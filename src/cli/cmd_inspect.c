@@ -2,11 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/inspect_gguf.h"
 #include "cli/open.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
+#include "model/gguf_files.h"
 #include "model/safetensors.h"
 
 typedef struct args { bool tensors; } args;
@@ -404,6 +406,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     (void)n;
     const args *arg = a;
     found f = { .path = words[0] };
+    if (sy_is_gguf(words[0]) && !sy_is_dir(words[0])) return sy_inspect_gguf(cli, words[0], arg->tensors, err);
     sy_status st = look(cli, &f, err);
     if (st == SY_OK) {
         if (cli->json) st = print_json(&f, arg->tensors, err);
@@ -415,8 +418,8 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
 }
 
 const sy_command sy_cmd_inspect = {
-    .name = "inspect", .summary = "what a model, a run, a safetensors file or a tokenizer.json holds", .usage = "PATH",
+    .name = "inspect", .summary = "what a model, a run, a GGUF or safetensors file or a tokenizer.json holds", .usage = "PATH",
     .text = "Model type, parameters in all and used by a token, layers, experts, bytes by kind of part and by type, and the ledger: what is missing\n"
             "or unknown. An incomplete model is shown, and the exit code is 1.",
-    .example = "switchyard inspect run\n  switchyard inspect model.safetensors --tensors", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
+    .example = "switchyard inspect run\n  switchyard inspect model.safetensors --tensors\n  switchyard inspect model.gguf", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
+#include "model/gguf_files.h"
 #include "model/layout.h"
 #include "model/safetensors.h"
 #include "model/sums.h"
@@ -628,6 +629,7 @@ sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigne
     sy_arena a = { 0 };
     sy_card c;
     sy_model *m = NULL;
+    if (sy_is_gguf(dir) && !sy_is_dir(dir)) return sy_gguf_model_load(out, eng, dir, how, ledger, err);
     sy_ledger_open(l, "load", dir);
     l->strict = how & SY_MODEL_STRICT;
     sy_status st = sy_checkpoint_find(dir, found, sizeof found, err);

@@ -427,6 +427,8 @@ void sy_gguf_put_array(sy_gguf_writer *g, const char *key, sy_gguf_type elem, ui
     put_u64(&g->keys, n);
 }
 
+void sy_gguf_put_one(sy_gguf_writer *g, const char *key, sy_gguf_type type) { begin_key(g, key, type); }
+
 void sy_gguf_elem(sy_gguf_writer *g, const void *bytes, size_t n) { sy_buf_put(&g->keys, bytes, n); }
 void sy_gguf_elem_text(sy_gguf_writer *g, const char *v, size_t n) { put_name(&g->keys, v, n); }
 

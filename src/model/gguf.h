@@ -98,6 +98,7 @@ void      sy_gguf_put_bool(sy_gguf_writer *g, const char *key, bool v);
 void      sy_gguf_put_text(sy_gguf_writer *g, const char *key, const char *v, size_t n);
 /* Begins an array of n elements; the elements follow by sy_gguf_elem (as stored) and sy_gguf_elem_text. */
 void      sy_gguf_put_array(sy_gguf_writer *g, const char *key, sy_gguf_type elem, uint64_t n);
+void      sy_gguf_put_one(sy_gguf_writer *g, const char *key, sy_gguf_type type);       /* begins a key of one value, which follows likewise */
 void      sy_gguf_elem(sy_gguf_writer *g, const void *bytes, size_t n);
 void      sy_gguf_elem_text(sy_gguf_writer *g, const char *v, size_t n);
 void      sy_gguf_put_key(sy_gguf_writer *g, const sy_gguf_key *k);           /* a key of another file, unchanged */

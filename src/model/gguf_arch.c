@@ -33,6 +33,23 @@ static const sy_family_part glm_parts[] = {
     ENDS, PART(L "input_layernorm.weight", B "attn_norm.weight"), PART(L "post_attention_layernorm.weight", B "post_attention_norm.weight"), ATTN(0), QK_NORMS, FFN, EXPERTS, SHARED,
     PART(L "mlp.gate.e_score_correction_bias", B "exp_probs_b.bias"), END };
 
+#define BOTH(own, file) PART(own ".weight", file ".weight"), PART(own ".bias", file ".bias")
+#define QKV(p, part) { L "self_attn." p ".weight", B "attn_qkv.weight", 0, part, 3 }, { L "self_attn." p ".bias", B "attn_qkv.bias", 0, part, 3 }
+static const sy_family_part gpt_parts[] = {          /* GPT-2 and GPT-NeoX: queries, keys and values one behind the other */
+    PART("model.embed_tokens.weight", "token_embd.weight"), PART("model.embed_positions.weight", "position_embd.weight"), BOTH("model.norm", "output_norm"),
+    PART("lm_head.weight", "output.weight"), BOTH(L "input_layernorm", B "attn_norm"), BOTH(L "post_attention_layernorm", B "ffn_norm"),
+    QKV("q_proj", 0), QKV("k_proj", 1), QKV("v_proj", 2), BOTH(L "self_attn.o_proj", B "attn_output"), BOTH(L "mlp.up_proj", B "ffn_up"), BOTH(L "mlp.down_proj", B "ffn_down"), END };
+static const sy_family_part oss_parts[] = {
+    ENDS, PART(L "input_layernorm.weight", B "attn_norm.weight"), PART(L "post_attention_layernorm.weight", B "post_attention_norm.weight"), ATTN(0),
+    PART(L "self_attn.sinks", B "attn_sinks.weight"), EXPERTS, PART(L "mlp.gate.bias", B "ffn_gate_inp.bias"), PART(L "mlp.experts.{e}.gate_proj.bias", B "ffn_gate_exps.bias"),
+    PART(L "mlp.experts.{e}.up_proj.bias", B "ffn_up_exps.bias"), PART(L "mlp.experts.{e}.down_proj.bias", B "ffn_down_exps.bias"), END };
+static const sy_family_part mla_parts[] = {          /* the older of the two generations of files: one attn_kv_b */
+    ENDS, NORMS, PART(L "self_attn.q_proj.weight", B "attn_q.weight"), PART(L "self_attn.q_a_proj.weight", B "attn_q_a.weight"),
+    PART(L "self_attn.q_a_layernorm.weight", B "attn_q_a_norm.weight"), PART(L "self_attn.q_b_proj.weight", B "attn_q_b.weight"),
+    PART(L "self_attn.kv_a_proj_with_mqa.weight", B "attn_kv_a_mqa.weight"), PART(L "self_attn.kv_a_layernorm.weight", B "attn_kv_a_norm.weight"),
+    PART(L "self_attn.kv_b_proj.weight", B "attn_kv_b.weight"), PART(L "self_attn.o_proj.weight", B "attn_output.weight"), FFN, EXPERTS, SHARED,
+    PART(L "mlp.gate.e_score_correction_bias", B "exp_probs_b.bias"), END };
+
 #define FIELD(key, field, def) { key, field, def, NULL }
 #define FIELDS_END { NULL, NULL, NULL, NULL }
 #define FFN_WIDTH FIELD("feed_forward_length", "intermediate_size", NULL)
@@ -54,6 +71,14 @@ static const sy_gguf_field glm4moe[] = {
     FFN_WIDTH, MOE, MOE_WIDTH, FIELD("expert_weights_scale", "router.routed_scaling_factor", "1"), { "expert_weights_norm", "router.norm_topk_prob", "false", "true=true false=false true=auto" },
     { "expert_gating_func", "router.scoring_func", NULL, "1=softmax 2=sigmoid" }, FIELD("expert_group_count", "router.n_group", "1"), FIELD("expert_group_used_count", "router.topk_group", "1"), FIELDS_END };
 
+static const sy_gguf_field gptneox[] = { FFN_WIDTH, { "use_parallel_residual", "norm_place", "parallel", "true=parallel false=pre" }, FIELDS_END };
+static const sy_gguf_field oss[] = { MOE, MOE_WIDTH, FIELD("attention.sliding_window", "sliding_window", NULL), FIELD("expert_gating_func", NULL, "3"), FIELDS_END };
+#define LATENT FFN_WIDTH, MOE, MOE_WIDTH, FIELD("attention.q_lora_rank", "q_lora_rank", "0"), FIELD("attention.kv_lora_rank", "kv_lora_rank", NULL), \
+    FIELD("expert_weights_scale", "router.routed_scaling_factor", "1"), FIELD("expert_group_count", "router.n_group", "1"), FIELD("expert_group_used_count", "router.topk_group", "1")
+static const sy_gguf_field deepseek2[] = { LATENT, { "expert_weights_norm", "router.norm_topk_prob", "false", "true=true false=false" }, FIELD("expert_gating_func", NULL, "1"), FIELDS_END };
+static const sy_gguf_field deepseek3[] = { LATENT, { "expert_weights_norm", "router.norm_topk_prob", "false", "true=true false=false true=auto" },
+                                           { "expert_gating_func", "router.scoring_func", NULL, "1=softmax 2=sigmoid" }, FIELDS_END };
+
 const sy_gguf_arch sy_gguf_archs[] = {
     { .arch = "llama", .family = "llama", .base = "layers=dense", .fields = llama, .parts = llama_parts },
     { .arch = "llama", .family = "mixtral", .base = "layers=sparse", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = mixtral, .parts = llama_parts },
@@ -67,5 +92,15 @@ const sy_gguf_arch sy_gguf_archs[] = {
     { .arch = "granitemoe", .family = "granitemoe", .base = "layers=sparse", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = granitemoe, .parts = llama_parts },
     { .arch = "glm4moe", .family = "glm4_moe", .base = "", .router = "auxfree", .expert = "swiglu", .dense_first = true, .shared_count = true, .mtp = true, .partial = true, .qk_norm = "true",
       .fields = glm4moe, .parts = glm_parts },
+    { .arch = "deepseek2", .family = "deepseek_v2", .base = "attention=mla,rope_interleaved=true", .router = "topk", .expert = "swiglu", .dense_first = true, .shared_count = true, .mla = true,
+      .gating = 1, .fields = deepseek2, .parts = mla_parts },
+    { .arch = "deepseek2", .family = "deepseek_v3", .base = "attention=mla,rope_interleaved=true", .router = "auxfree", .expert = "swiglu", .dense_first = true, .shared_count = true, .mla = true,
+      .gating = 2, .fields = deepseek3, .parts = mla_parts },
+    { .arch = "gpt-oss", .family = "gpt_oss", .base = "layers=sparse,attention_sinks=true,rope_truncate=false,window_layers='sliding,full'", .router = "topk:norm_topk_prob=true,router_bias=true",
+      .expert = "swiglu_clamped", .fields = oss, .parts = oss_parts },
+    { .arch = "gpt2", .family = "gpt2", .base = "layers=dense,norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh", .layer_norm = true,
+      .no_rope = true, .fields = dense, .parts = gpt_parts },
+    { .arch = "gptneox", .family = "gpt_neox", .base = "layers=dense,norm=layer,norm_bias=true,ffn_gated=false,mlp_bias=true,hidden_act=gelu", .layer_norm = true, .partial = true, .fields = gptneox,
+      .parts = gpt_parts },
     { .arch = NULL },
 };

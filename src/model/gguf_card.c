@@ -11,9 +11,9 @@
 enum { TEXT = 256 };
 
 /* Keys beside the tables that every architecture has. */
-static const char *const common[] = { "block_count", "context_length", "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon",
+static const char *const common[] = { "block_count", "context_length", "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon",
                                       "attention.key_length", "attention.value_length", "rope.freq_base", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor",
-                                      "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "vocab_size",
+                                      "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_log_multiplier", "vocab_size",
                                       "leading_dense_block_count", "expert_shared_count", "nextn_predict_layers", NULL };
 /* Our own, for what rope_freqs.weight was made from. */
 static const char LLAMA3[] = "switchyard.rope_scaling";
@@ -207,18 +207,21 @@ static sy_status read_rope(reading *r, sy_err *err)
     char name[TEXT];
     const char *type = "none";
     int64_t dims = s->head_dim, original = 0;
-    double factor = 1, attn = 1;
+    double factor = 1, attn = 1, mscale = 0;
+    if (r->c->arch->no_rope) return SY_OK;
     s->rope_theta = 10000;
     SY_TRY(get_real(r, "rope.freq_base", 1, 1e12, &s->rope_theta, err));
-    SY_TRY(get_int(r, "rope.dimension_count", false, 2, s->head_dim, &dims, err));
-    if (dims != s->head_dim && !r->c->arch->partial) return sy_fail(err, SY_EUNSUP, "%s: heads of %d values rotate %lld of them; architecture %s rotates whole heads", r->g->file, s->head_dim, (long long)dims, r->c->arch->arch);
-    s->partial_rotary_factor = (double)dims / s->head_dim;
+    if (r->c->arch->mla) dims = s->qk_rope_head_dim;
+    SY_TRY(get_int(r, "rope.dimension_count", false, 2, dims, &dims, err));
+    if (!r->c->arch->mla && dims != s->head_dim && !r->c->arch->partial) return sy_fail(err, SY_EUNSUP, "%s: heads of %d values rotate %lld of them; architecture %s rotates whole heads", r->g->file, s->head_dim, (long long)dims, r->c->arch->arch);
+    if (!r->c->arch->mla) s->partial_rotary_factor = (double)dims / s->head_dim;
     SY_TRY(sy_gguf_text(r->g, full(r, "rope.scaling.type", name, sizeof name), false, r->a, &type, err));
     SY_TRY(get_real(r, "rope.scaling.factor", 1e-3, 1e6, &factor, err));
     SY_TRY(get_real(r, "rope.scaling.attn_factor", 1e-3, 1e3, &attn, err));
     SY_TRY(get_int(r, "rope.scaling.original_context_length", false, 1, 1 << 24, &original, err));
     SY_TRY(get_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, &s->rope_beta_fast, err));
     SY_TRY(get_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, &s->rope_beta_slow, err));
+    SY_TRY(get_real(r, "rope.scaling.yarn_log_multiplier", 0, 1e3, &mscale, err));
     s->rope_factor = factor;
     if (!strcmp(type, "none")) s->rope_type = SY_ROPE_DEFAULT;
     else if (!strcmp(type, "linear")) s->rope_type = SY_ROPE_LINEAR;
@@ -227,6 +230,7 @@ static sy_status read_rope(reading *r, sy_err *err)
     if (s->rope_type == SY_ROPE_YARN) {
         s->original_max_position_embeddings = (int)(original ? original : s->max_position_embeddings);
         if (attn != 1) s->rope_attention_factor = attn * (0.1 * log(factor) + 1);
+        if (mscale > 0) s->rope_mscale = s->rope_mscale_all_dim = round(mscale * 1e7) / 1e6;
     } else if (attn != 1) return sy_fail(err, SY_EUNSUP, "%s: rope.scaling.attn_factor is %g without yarn, which is not computed", r->g->file, attn);
     return read_divisors(r, err);
 }
@@ -251,17 +255,23 @@ static sy_status read_sizes(reading *r, sy_err *err)
     sy_spec *s = &r->c->spec;
     int64_t v = 0, hd = 0, value = 0, most = 1 << 24;
     const sy_gguf_tensor *embed = sy_gguf_find(r->g, "token_embd.weight");
-    static const sy_gguf_field field[] = {
+    const char *eps = r->c->arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    const sy_gguf_field field[] = {
         { "context_length", "max_position_embeddings", NULL, NULL }, { "embedding_length", "hidden_size", NULL, NULL }, { "attention.head_count", "num_attention_heads", NULL, NULL },
-        { "attention.head_count_kv", "num_key_value_heads", "0", NULL }, { "attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, NULL } };
+        { "attention.head_count_kv", "num_key_value_heads", "0", NULL }, { eps, "rms_norm_eps", NULL, NULL } };
     for (size_t i = 0; i < SY_COUNT(field); i++) SY_TRY(read_field(r, &field[i], err));
     if (!s->num_key_value_heads) s->num_key_value_heads = s->num_attention_heads;
     SY_TRY(get_int(r, "attention.key_length", false, 1, 1 << 20, &hd, err));
     SY_TRY(get_int(r, "attention.value_length", false, 1, 1 << 20, &value, err));
-    if (hd && value && hd != value) return sy_fail(err, SY_EUNSUP, "%s: keys have %lld values and values %lld; architecture %s is computed with one width for both", r->g->file, (long long)hd, (long long)value, r->c->arch->arch);
-    if (!hd && s->hidden_size % s->num_attention_heads)
+    if (r->c->arch->mla) {
+        int64_t rot = 0;
+        SY_TRY(get_int(r, "rope.dimension_count", true, 2, hd > 2 ? hd - 1 : 2, &rot, err));
+        if (hd <= rot || !value) return sy_fail(err, SY_EFORMAT, "%s: keys of %lld values, of which %lld rotate, and values of %lld do not make a latent attention", r->g->file, (long long)hd, (long long)rot, (long long)value);
+        s->qk_nope_head_dim = (int)(hd - rot), s->qk_rope_head_dim = (int)rot, s->v_head_dim = (int)value;
+    } else if (hd && value && hd != value) return sy_fail(err, SY_EUNSUP, "%s: keys have %lld values and values %lld; architecture %s is computed with one width for both", r->g->file, (long long)hd, (long long)value, r->c->arch->arch);
+    if (!r->c->arch->mla && !hd && s->hidden_size % s->num_attention_heads)
         return sy_fail(err, SY_EFORMAT, "%s: embedding_length %d is not a multiple of head_count %d, and attention.key_length is missing", r->g->file, s->hidden_size, s->num_attention_heads);
-    s->head_dim = hd ? (int)hd : s->hidden_size / s->num_attention_heads;
+    if (!r->c->arch->mla) s->head_dim = hd ? (int)hd : s->hidden_size / s->num_attention_heads;
     if (embed && embed->nd == 2) v = embed->dim[0];
     SY_TRY(get_int(r, "vocab_size", !v, 1, most, &v, err));
     if (embed && embed->nd == 2 && embed->dim[0] != v) return sy_fail(err, SY_EFORMAT, "%s: vocab_size is %lld, token_embd.weight has %lld rows", r->g->file, (long long)v, (long long)embed->dim[0]);
@@ -287,7 +297,7 @@ static sy_status read_all(reading *r, sy_err *err)
     for (const sy_gguf_field *f = arch->fields; f && f->key; f++) SY_TRY(read_field(r, f, err));
     SY_TRY(read_rope(r, err));
     s->tie_word_embeddings = !has_tensor(r, "output.weight");
-    s->attention_bias = has_tensor(r, "blk.0.attn_q.bias");
+    s->attention_bias = has_tensor(r, "blk.0.attn_q.bias") || has_tensor(r, "blk.0.attn_qkv.bias");
     s->attention_out_bias = has_tensor(r, "blk.0.attn_output.bias");
     if (arch->qk_norm && has_tensor(r, "blk.0.attn_q_norm.weight")) SY_TRY(set(r, "qk_norm", arch->qk_norm, err));
     if (arch->shared_count) {
@@ -303,12 +313,14 @@ static sy_status read_all(reading *r, sy_err *err)
 static sy_status arch_of(const sy_gguf *g, const char *name, sy_gguf_card *c, sy_err *err)
 {
     char key[TEXT];
-    int64_t experts = 0;
+    int64_t experts = 0, gating = 1;
     sy_buf b = { 0 };
     snprintf(key, sizeof key, "%.100s.expert_count", name);
     SY_TRY(sy_gguf_int(g, key, false, 0, 1 << 20, &experts, err));
+    snprintf(key, sizeof key, "%.100s.expert_gating_func", name);
+    SY_TRY(sy_gguf_int(g, key, false, 0, 255, &gating, err));
     for (c->arch = sy_gguf_archs; c->arch->arch; c->arch++)
-        if (!strcmp(c->arch->arch, name) && (experts > 0) == (c->arch->router != NULL)) return SY_OK;
+        if (!strcmp(c->arch->arch, name) && (experts > 0) == (c->arch->router != NULL) && (!c->arch->gating || c->arch->gating == gating)) return SY_OK;
     for (const sy_gguf_arch *a = sy_gguf_archs; a->arch; a++) if (a == sy_gguf_archs || strcmp(a->arch, a[-1].arch)) sy_buf_printf(&b, "%s%s", b.n ? ", " : "", a->arch);
     sy_fail(err, SY_EUNSUP, "%s: models of architecture '%.40s'%s are not read; known are %s", g->file, name, experts ? " with experts" : "", b.data ? b.data : "none");
     sy_buf_free(&b);
@@ -391,7 +403,7 @@ static void write_field(const writing *w, const sy_gguf_field *f)
     if (row) sy_opt_print(row, s, at, text, sizeof text);
     else if (f->def) snprintf(text, sizeof text, "%s", f->def);
     else return;                                     /* another method than the architecture's: reading back will tell */
-    if (f->def && !f->words && same_number(text, f->def)) return;
+    if (f->field && f->def && !f->words && same_number(text, f->def)) return;
     if (f->words && translate(f->words, text, false, mapped, sizeof mapped)) put_typed(w, f->key, SY_OPT_INT, mapped);
     else put_typed(w, f->key, row ? row->type : SY_OPT_INT, text);
 }
@@ -399,6 +411,7 @@ static void write_field(const writing *w, const sy_gguf_field *f)
 static void write_rope(const writing *w)
 {
     const sy_spec *s = w->s;
+    if (w->arch->no_rope) return;
     put_real(w, "rope.freq_base", s->rope_theta);
     put_int(w, "rope.dimension_count", sy_spec_rotary(s));
     if (s->rope_type == SY_ROPE_LLAMA3) {
@@ -414,6 +427,7 @@ static void write_rope(const writing *w)
     put_int(w, "rope.scaling.original_context_length", s->original_max_position_embeddings);
     put_real(w, "rope.scaling.yarn_beta_fast", s->rope_beta_fast);
     put_real(w, "rope.scaling.yarn_beta_slow", s->rope_beta_slow);
+    if (s->rope_mscale_all_dim > 0) put_real(w, "rope.scaling.yarn_log_multiplier", 0.1 * s->rope_mscale_all_dim);
     if (s->rope_attention_factor > 0) put_real(w, "rope.scaling.attn_factor", s->rope_attention_factor / (0.1 * log(s->rope_factor) + 1));
 }
 
@@ -424,10 +438,10 @@ static void write_all(const writing *w)
     put_int(w, "context_length", s->max_position_embeddings);
     put_int(w, "embedding_length", s->hidden_size);
     put_int(w, "attention.head_count", s->num_attention_heads);
-    put_int(w, "attention.head_count_kv", s->num_key_value_heads);
-    put_int(w, "attention.key_length", s->head_dim);
-    put_int(w, "attention.value_length", s->head_dim);
-    put_real(w, "attention.layer_norm_rms_epsilon", s->rms_norm_eps);
+    put_int(w, "attention.head_count_kv", w->arch->mla ? s->num_attention_heads : s->num_key_value_heads);
+    put_int(w, "attention.key_length", sy_spec_qk_dim(s));
+    put_int(w, "attention.value_length", sy_spec_v_dim(s));
+    put_real(w, w->arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", s->rms_norm_eps);
     put_int(w, "vocab_size", s->vocab_size);
     write_rope(w);
     for (const sy_gguf_field *f = w->arch->fields; f && f->key; f++) write_field(w, f);

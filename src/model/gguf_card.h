@@ -27,6 +27,10 @@ typedef struct sy_gguf_arch {
     bool        shared_count;           /* the shared expert is expert_shared_count times as wide as the others */
     bool        mtp;                    /* block_count counts nextn_predict_layers too */
     bool        partial;                /* heads may rotate in part */
+    bool        layer_norm;             /* the norms' epsilon has LayerNorm's key */
+    bool        no_rope;                /* positions are learned */
+    bool        mla;                    /* key_length and value_length are those of latent attention's heads; q and k rotate as neighbours */
+    int         gating;                 /* expert_gating_func (1 where it is absent) of this row among those of one architecture; 0: any */
     const char *qk_norm;                /* the value of qk_norm where blk.0.attn_q_norm.weight is there and the base does not say, or NULL */
     const sy_gguf_field  *fields;       /* beside those that all have; end with a NULL key; NULL: none */
     const sy_family_part *parts;        /* end with a NULL name */

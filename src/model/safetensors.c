@@ -247,7 +247,18 @@ static void header(sy_buf *b, const sy_st_out *const *t, int n, const char *cons
     while (b->n % 8 && !b->failed) sy_buf_put(b, " ", 1);
 }
 
+static sy_status fill_from_memory(void *arg, int i, sy_writer *w, sy_err *err)
+{
+    const sy_st_out *t = (const sy_st_out *)arg + i;
+    return sy_writer_put(w, t->data, out_bytes(t), err);
+}
+
 sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_err *err)
+{
+    return sy_st_write_each(path, t, n, meta, fill_from_memory, (void *)t, err);
+}
+
+sy_status sy_st_write_each(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_st_fill fill, void *arg, sy_err *err)
 {
     sy_arena a = { 0 };
     sy_buf head = { 0 };
@@ -264,7 +275,12 @@ sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *c
     if (st == SY_OK) st = sy_writer_open(&w, path, err);
     if (st == SY_OK) st = sy_writer_put(&w, &size, 8, err);
     if (st == SY_OK) st = sy_writer_put(&w, head.data, head.n, err);
-    for (int i = 0; i < n && st == SY_OK; i++) st = sy_writer_put(&w, order[i]->data, out_bytes(order[i]), err);
+    for (int i = 0; i < n && st == SY_OK; i++) {
+        uint64_t before = w.written + w.pending.n;
+        st = fill(arg, (int)(order[i] - t), &w, err);
+        if (st == SY_OK && w.written + w.pending.n - before != out_bytes(order[i]))
+            st = sy_fail(err, SY_EARG, "%s: tensor '%s' got %llu bytes, its shape needs %zu", path, order[i]->name, (unsigned long long)(w.written + w.pending.n - before), out_bytes(order[i]));
+    }
     if (st == SY_OK) st = sy_writer_close(&w, err);
     sy_writer_abandon(&w);
     sy_buf_free(&head);

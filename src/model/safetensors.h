@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/file.h"
 #include "core/status.h"
 #include "kernels/half.h"
 
@@ -59,6 +60,10 @@ typedef struct sy_st_out {              /* one tensor to write */
     int64_t     dim[SY_ST_DIMS];
     const void *data;                   /* as stored */
 } sy_st_out;
+/* Puts the bytes of t[i] into w, all of them and in order. */
+typedef sy_status (*sy_st_fill)(void *arg, int i, sy_writer *w, sy_err *err);
+/* As sy_st_write, but the data of each tensor is asked for when its turn comes (t[i].data is not looked at). */
+sy_status sy_st_write_each(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_st_fill fill, void *arg, sy_err *err);
 /* Writes PATH atomically: sorted by descending alignment, then name, header padded to 8, so the same tensors give the same bytes.
  * meta: key, value, ..., NULL; may be NULL. */
 sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_err *err);

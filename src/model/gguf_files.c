@@ -1,0 +1,287 @@
+/* model/gguf_files.c - opening, finding pieces, and a model over the mapped rows. */
+#include "model/gguf_files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+enum { MAX_PARTS = 4096, NAME = 1024 };
+
+bool sy_is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".gguf");
+}
+
+/* --- files ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct opening { sy_gguf_files *f; const char *path; } opening;
+
+static sy_status open_part(sy_gguf_files *f, const char *path, sy_err *err)
+{
+    const char *own = sy_arena_strdup(&f->arena, path);
+    if (!own) return sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
+    SY_TRY(sy_map_open(&f->map[f->n], path, err));
+    int i = f->n++;
+    SY_TRY(sy_gguf_parse(&f->g[i], f->map[i].data, f->map[i].size, own, &f->arena, err));
+    f->taken[i] = sy_arena_array(&f->arena, (size_t)f->g[i].n + 1, sizeof **f->taken);
+    return f->taken[i] ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
+}
+
+/* The other files of a split model stand beside the first and are numbered. */
+static sy_status open_others(sy_gguf_files *f, const char *path, int64_t count, sy_err *err)
+{
+    char tail[64], other[NAME];
+    size_t len = strlen(path), n = (size_t)snprintf(tail, sizeof tail, "-00001-of-%05lld.gguf", (long long)count);
+    int64_t all = 0, no = 0, seen = 0;
+    SY_TRY(sy_gguf_int(&f->g[0], "split.no", true, 0, MAX_PARTS, &no, err));
+    if (no || len < n || strcmp(path + len - n, tail)) return sy_fail(err, SY_EARG, "%s is part %lld of %lld; give the first, whose name ends in %s", path, (long long)no + 1, (long long)count, tail);
+    for (int64_t i = 1; i < count; i++) {
+        if ((size_t)snprintf(other, sizeof other, "%.*s-%05lld-of-%05lld.gguf", (int)(len - n), path, (long long)i + 1, (long long)count) >= sizeof other)
+            return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
+        SY_TRY(open_part(f, other, err));
+        SY_TRY(sy_gguf_int(&f->g[i], "split.no", true, i, i, &no, err));
+        SY_TRY(sy_gguf_int(&f->g[i], "split.count", true, count, count, &no, err));
+    }
+    SY_TRY(sy_gguf_int(&f->g[0], "split.tensors.count", false, 0, INT32_MAX, &all, err));
+    for (int i = 0; i < f->n; i++) {
+        seen += f->g[i].n;
+        for (int t = 0; t < f->g[i].n; t++)
+            for (int k = 0; k < i; k++)
+                if (sy_gguf_find(&f->g[k], f->g[i].t[t].name)) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' stands in %s too", f->g[i].file, f->g[i].t[t].name, f->g[k].file);
+    }
+    return all && all != seen ? sy_fail(err, SY_EFORMAT, "%s claims %lld tensors in all, the %d files hold %lld; they are of different models", path, (long long)all, f->n, (long long)seen) : SY_OK;
+}
+
+static sy_status open_all(void *arg, sy_err *err)
+{
+    opening *o = arg;
+    int64_t count = 1;
+    SY_TRY(open_part(o->f, o->path, err));
+    SY_TRY(sy_gguf_int(&o->f->g[0], "split.count", false, 0, MAX_PARTS, &count, err));
+    return count > 1 ? open_others(o->f, o->path, count, err) : SY_OK;
+}
+
+sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, sy_err *err)
+{
+    *f = (sy_gguf_files){ 0 };
+    f->map = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->map);
+    f->g = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->g);
+    f->taken = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->taken);
+    sy_status st = f->map && f->g && f->taken ? sy_map_guard(path, open_all, &(opening){ f, path }, err) : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
+    if (st != SY_OK) sy_gguf_files_close(f);
+    return st;
+}
+
+void sy_gguf_files_close(sy_gguf_files *f)
+{
+    for (int i = 0; i < f->n; i++) sy_map_close(&f->map[i]);
+    sy_arena_free(&f->arena);
+    *f = (sy_gguf_files){ 0 };
+}
+
+static const sy_gguf_tensor *find(const sy_gguf_files *f, const char *name, bool **taken)
+{
+    for (int i = 0; i < f->n; i++) {
+        const sy_gguf_tensor *t = sy_gguf_find(&f->g[i], name);
+        if (!t) continue;
+        *taken = &f->taken[i][t - f->g[i].t];
+        return t;
+    }
+    return NULL;
+}
+
+const sy_gguf_tensor *sy_gguf_files_find(const sy_gguf_files *f, const char *name)
+{
+    bool *taken;
+    return find(f, name, &taken);
+}
+
+/* --- pieces ----------------------------------------------------------------------------------------------------------------- */
+
+/* Dimensions of 1 in front may be written or not. */
+static bool same_shape(const sy_gguf_tensor *t, const sy_place *at)
+{
+    int a = 0, b = 0;
+    while (a < t->nd - 1 && t->dim[a] == 1) a++;
+    while (b < at->nd - 1 && at->dim[b] == 1) b++;
+    if (t->nd - a != at->nd - b) return false;
+    for (; a < t->nd; a++, b++) if (t->dim[a] != at->dim[b]) return false;
+    return true;
+}
+
+static char *shape(const int64_t *dim, int nd, char *buf, size_t size)
+{
+    size_t n = 0;
+    for (int d = 0; d < nd && n < size; d++) n += (size_t)snprintf(buf + n, size - n, "%s%lld", d ? " x " : "", (long long)dim[d]);
+    return buf;
+}
+
+sy_status sy_gguf_piece(sy_gguf_files *f, const sy_gguf_card *c, const sy_param *p, int e, sy_place *at, const sy_gguf_tensor **t, sy_err *err)
+{
+    bool *taken = NULL;
+    char have[96], want[96];
+    *t = NULL;
+    for (int n = 0; !*t && sy_place_of(at, &c->names, &c->spec, p, e, n); n++) *t = find(f, at->name, &taken);
+    if (!*t) { sy_place_of(at, &c->names, &c->spec, p, e, 0); return SY_OK; }
+    if (!same_shape(*t, at))
+        return sy_fail(err, SY_ESHAPE, "%s: tensor '%s' is %s; the file's keys give it %s", f->g[0].file, at->name, shape((*t)->dim, (*t)->nd, have, sizeof have), shape(at->dim, at->nd, want, sizeof want));
+    *taken = true;
+    return SY_OK;
+}
+
+size_t sy_gguf_row(const sy_place *at, int head_dim, int n)
+{
+    if (at->layout & SY_LAY_ROTARY) {                /* halves of a head alternate */
+        int head = n / head_dim * head_dim, i = n % head_dim, half = head_dim / 2;
+        n = head + (i < half ? 2 * i : 2 * (i - half) + 1);
+    }
+    return at->base / (size_t)at->cols + (size_t)(n / at->block) * (size_t)at->block_step + (size_t)(n % at->block) + (size_t)at->first;
+}
+
+sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_tensor *t, int head_dim, int from, int n, sy_real *out, sy_err *err)
+{
+    size_t K = (size_t)at->cols;
+    if (t->type == SY_WTYPES || (K == 1 && sy_wtype_block(t->type) > 1)) return sy_fail(err, SY_EUNSUP, "tensor '%s' is of type %s, which is not read", t->name, sy_gguf_tensor_type(t->id));
+    for (int i = 0; i < n; ) {                       /* rows that follow each other in the file are read together */
+        size_t row = sy_gguf_row(at, head_dim, from + i);
+        int run = 1;
+        while (i + run < n && sy_gguf_row(at, head_dim, from + i + run) == row + (size_t)run) run++;
+        sy_weight_read(t->type, t->data, row * K, (size_t)run * K, out + (size_t)i * K);
+        i += run;
+    }
+    return SY_OK;
+}
+
+sy_status sy_gguf_rest(const sy_gguf_files *f, const sy_gguf_card *c, sy_ledger *l, sy_err *err)
+{
+    for (int i = 0; i < f->n; i++)
+        for (int k = 0; k < f->g[i].n; k++) {
+            const char *name = f->g[i].t[k].name, *why = NULL;
+            if (f->taken[i][k]) continue;
+            int layers = c->spec.num_hidden_layers;
+            if (!strcmp(name, "rope_freqs.weight")) why = "divisors of the rotation, kept as numbers of the config";
+            else if (sy_name_matches("blk.{mtp}.*", name, layers, c->mtp_layers)) why = "a layer that predicts further tokens; serving has no use for it";
+            SY_TRY(sy_ledger_add(l, why ? SY_L_SKIPPED : SY_L_UNKNOWN, name, why, 0, err));
+        }
+    return SY_OK;
+}
+
+/* --- a model ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct loading { sy_model *m; sy_gguf_files *f; const sy_gguf_card *c; sy_ledger *l; } loading;
+
+/* Only products and the embedding read these, so that they may stay as they are stored. */
+static bool stays(const sy_param *p)
+{
+    static const char *const end[] = { "_proj.weight", "embed_tokens.weight", "lm_head.weight" };
+    size_t n = strlen(p->name);
+    if (strstr(p->name, "kv_b_proj")) return false;  /* its heads are taken apart when it is absorbed */
+    for (size_t i = 0; i < SY_COUNT(end); i++) if (n >= strlen(end[i]) && !strcmp(p->name + n - strlen(end[i]), end[i])) return p->w.nd >= 2;
+    return false;
+}
+
+static sy_status account(loading *ld, const sy_gguf_tensor *t, const sy_param *p, const char *how, sy_err *err)
+{
+    char note[96];
+    int experts = ld->l->experts;
+    snprintf(note, sizeof note, "%s%s", sy_gguf_tensor_type(t->id), how);
+    SY_TRY(sy_ledger_add(ld->l, *how ? SY_L_CONVERTED : SY_L_LOADED, t->name, note, t->n, err));
+    ld->l->experts = experts + (strstr(p->name, ".experts.{e}.") ? sy_param_pieces(p) : 0);
+    return SY_OK;
+}
+
+/* All of a parameter in one tensor, stacked as the engine stacks it. */
+static bool in_one(const loading *ld, const sy_param *p, const sy_place *at, const sy_gguf_tensor *t)
+{
+    int pieces = sy_param_pieces(p);
+    (void)ld;
+    return t->type != SY_WTYPES && t->n == p->n && at->block >= at->rows && at->first == 0 && !(at->layout & ~(unsigned)SY_LAY_ROTARY) && (pieces == 1 || at->nd == p->w.nd);
+}
+
+static sy_status keep(loading *ld, sy_param *p, const sy_place *at, const sy_gguf_tensor *t, sy_err *err)
+{
+    if (!(at->layout & SY_LAY_ROTARY)) {
+        SY_TRY(sy_param_store(p, t->type, t->data, err));
+        return account(ld, t, p, "", err);
+    }
+    size_t row = sy_wtype_bytes(t->type, (size_t)at->cols);
+    uint8_t *copy = sy_arena_alloc(&ld->m->arena, t->bytes);
+    if (!copy) return sy_fail(err, SY_ENOMEM, "no memory for the %zu bytes of '%s'", t->bytes, t->name);
+    for (int n = 0; n < at->rows; n++) memcpy(copy + (size_t)n * row, t->data + sy_gguf_row(at, ld->m->spec.head_dim, n) * row, row);
+    SY_TRY(sy_param_store(p, t->type, copy, err));
+    return account(ld, t, p, ", rows put in order", err);
+}
+
+static sy_status load_param(loading *ld, sy_param *p, sy_err *err)
+{
+    int pieces = sy_param_pieces(p);
+    size_t each = p->n / (size_t)pieces;
+    sy_place at;
+    const sy_gguf_tensor *t, *last = NULL;
+    SY_TRY(sy_gguf_piece(ld->f, ld->c, p, 0, &at, &t, err));
+    if (t && stays(p) && in_one(ld, p, &at, t) && at.cols % sy_wtype_block(t->type) == 0) return keep(ld, p, &at, t, err);
+    if (!sy_param_own(p, &ld->m->arena)) return sy_fail(err, SY_ENOMEM, "no memory for %s", p->name);
+    for (int e = 0; e < pieces; e++) {
+        SY_TRY(sy_gguf_piece(ld->f, ld->c, p, e, &at, &t, err));
+        if (!t) { SY_TRY(sy_ledger_add(ld->l, SY_L_MISSING, at.name, NULL, 0, err)); continue; }
+        SY_TRY(sy_gguf_piece_rows(&at, t, ld->m->spec.head_dim, 0, at.rows, (sy_real *)p->w.data + (size_t)e * each, err));
+        if (t != last) SY_TRY(account(ld, t, p, t->type == SY_W_F32 ? "" : ", as numbers", err));
+        last = t;
+    }
+    return SY_OK;
+}
+
+static sy_status load_all(void *arg, sy_err *err)
+{
+    loading *ld = arg;
+    for (int i = 0; i < ld->m->params.n; i++) SY_TRY(load_param(ld, ld->m->params.p[i], err));
+    SY_TRY(sy_gguf_rest(ld->f, ld->c, ld->l, err));
+    return sy_ledger_settle(ld->l, err);
+}
+
+/* The keys may claim any size; the tensors must hold about that many numbers. */
+static sy_status check_size(const sy_gguf_files *f, const sy_gguf_card *c, sy_err *err)
+{
+    double want, have = 0;
+    sy_spec_size(&c->spec, 0, &want, NULL, NULL);
+    for (int i = 0; i < f->n; i++) for (int k = 0; k < f->g[i].n; k++) have += (double)f->g[i].t[k].n;
+    return want < 1 << 26 || have >= want / 8 ? SY_OK : sy_fail(err, SY_ESHAPE, "%s: its keys describe %.3g parameters, it holds %.3g", f->g[0].file, want, have);
+}
+
+static void close_files(void *files)
+{
+    sy_gguf_files_close(files);
+    sy_free(files);
+}
+
+sy_status sy_gguf_model_load(sy_model **out, sy_engine *eng, const char *path, unsigned how, sy_ledger *ledger, sy_err *err)
+{
+    sy_ledger own, *l = ledger ? ledger : &own;
+    sy_gguf_card c;
+    sy_model *m = NULL;
+    sy_arena a = { 0 };
+    sy_gguf_files *f = sy_calloc(1, sizeof *f);
+    sy_ledger_open(l, "load", path);
+    sy_status st = f ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
+    if (st == SY_OK && how & SY_MODEL_TRAIN) st = sy_fail(err, SY_EUNSUP, "%s: the weights of a GGUF file are read where they lie and cannot be trained; convert it to a folder first", path);
+    if (st == SY_OK) st = sy_gguf_files_open(f, path, err);
+    if (st == SY_OK) st = sy_gguf_card_read(&c, &f->g[0], &a, l, err);
+    if (st == SY_OK) st = check_size(f, &c, err);
+    if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, SY_MODEL_BARE, 0, err), "%s", path);
+    if (st == SY_OK) st = sy_map_guard(path, load_all, &(loading){ m, f, &c, l }, err);
+    sy_arena_free(&a);
+    if (!ledger) sy_ledger_free(&own);
+    if (st != SY_OK) {
+        sy_model_free(m);
+        if (f) close_files(f);
+        return st;
+    }
+    m->family = sy_family_find(c.arch->family);
+    m->held = f;
+    m->let_go = close_files;
+    *out = m;
+    return SY_OK;
+}

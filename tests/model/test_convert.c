@@ -1,0 +1,306 @@
+/* Models through GGUF files and back, for every architecture: the same bits of every logit, whether loaded from the folder, from the GGUF file in
+ * place, or from the folder made of it; the same file bytes the second time. Other types: bytes do not depend on the way, logits stay near. What
+ * is damaged is refused with the names. Oracle: the model before it was written. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "methods.h"
+#include "model/checkpoint.h"
+#include "model/convert.h"
+#include "model/gguf_files.h"
+
+enum { T = 24 };
+
+static const struct { const char *arch, *settings; } models[] = {
+    { "llama", "layers=dense,num_key_value_heads=2" },
+    { "llama", "layers=dense,tie_word_embeddings=true,sliding_window=9,head_dim=32" },
+    { "llama", "layers=dense,attention_bias=true,attention_out_bias=true" },
+    { "llama", "layers=dense,rope_type=llama3,rope_factor=8,rope_low_freq_factor=1,rope_high_freq_factor=4,original_max_position_embeddings=64" },
+    { "llama", "layers=dense,rope_type=linear,rope_factor=4" },
+    { "llama", "layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=5,moe_intermediate_size=64,num_key_value_heads=1" },
+    { "qwen3", "layers=dense,qk_norm=true,num_key_value_heads=2,head_dim=32" },
+    { "qwen3", "layers=dense,qk_norm=true,rope_type=yarn,rope_factor=4,original_max_position_embeddings=32" },
+    { "qwen3moe", "layers=sparse,qk_norm=true,router='topk:top_k=3,norm_topk_prob=true',num_experts=6,moe_intermediate_size=32" },
+    { "qwen2moe", "layers=sparse,attention_bias=true,router='topk:top_k=2',num_experts=6,moe_intermediate_size=32,shared_expert_intermediate_size=96,shared_expert_gate=true" },
+    { "olmoe", "layers=sparse,qk_norm=row,router='topk:top_k=2',num_experts=6,moe_intermediate_size=32" },
+    { "deepseek", "layers='dense*1,sparse*1',router='topk:top_k=2',num_experts=6,moe_intermediate_size=32,shared_expert_intermediate_size=64" },
+    { "granitemoe", "layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=6,moe_intermediate_size=32,embedding_multiplier=3,residual_multiplier=0.5,logits_scaling=2,"
+                    "attention_multiplier=0.125" },
+    { "glm4moe", "layers='dense*1,sparse*1',attention_bias=true,partial_rotary_factor=0.5,router='auxfree:top_k=2,norm_topk_prob=true,routed_scaling_factor=1.5',num_experts=6,"
+                 "moe_intermediate_size=32,shared_expert_intermediate_size=32" },
+    { "deepseek2", "layers='dense*1,sparse*1',attention=mla,q_lora_rank=24,kv_lora_rank=32,qk_nope_head_dim=16,qk_rope_head_dim=8,v_head_dim=16,rope_interleaved=true,"
+                   "router='topk:top_k=2,routed_scaling_factor=2',num_experts=6,moe_intermediate_size=32,shared_expert_intermediate_size=64,rope_type=yarn,rope_factor=8,rope_mscale=0.707,"
+                   "rope_mscale_all_dim=0.707,original_max_position_embeddings=64" },
+    { "deepseek2", "layers=sparse,attention=mla,q_lora_rank=0,kv_lora_rank=32,qk_nope_head_dim=16,qk_rope_head_dim=8,v_head_dim=16,rope_interleaved=true,"
+                   "router='auxfree:scoring_func=sigmoid,top_k=2,norm_topk_prob=true,routed_scaling_factor=2.5,n_group=2,topk_group=1',num_experts=6,moe_intermediate_size=32,shared_expert_intermediate_size=32" },
+    { "gpt-oss", "layers=sparse,attention_bias=true,attention_out_bias=true,attention_sinks=true,sliding_window=8,window_layers='sliding,full',rope_truncate=false,rope_type=yarn,rope_factor=4,"
+                 "original_max_position_embeddings=64,num_key_value_heads=2,router='topk:top_k=2,norm_topk_prob=true,router_bias=true',expert=swiglu_clamped,num_experts=4,moe_intermediate_size=32" },
+    { "gpt2", "layers=dense,norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh,attention_bias=true,attention_out_bias=true,"
+              "tie_word_embeddings=true" },
+    { "gptneox", "layers=dense,norm=layer,norm_bias=true,norm_place=parallel,ffn_gated=false,mlp_bias=true,hidden_act=gelu,attention_bias=true,attention_out_bias=true,partial_rotary_factor=0.25" },
+};
+
+static sy_engine eng;
+
+static char *in_dir(const char *name)
+{
+    static char path[4][1024];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof *path, "%s/%s", sy_test_dir(), name);
+    return p;
+}
+
+/* The last parts of a path must be new for each model. */
+static char *fresh(const char *name)
+{
+    static int n;
+    char text[64];
+    snprintf(text, sizeof text, "%d-%s", n++, name);
+    return in_dir(text);
+}
+
+static sy_model *model_of(const char *settings)
+{
+    sy_spec s;
+    sy_arena a = { 0 };
+    sy_model *m;
+    sy_spec_defaults(&s);
+    s.vocab_size = 61, s.hidden_size = 64, s.num_hidden_layers = 2, s.num_attention_heads = 4, s.intermediate_size = 96, s.max_position_embeddings = 128;
+    s.initializer_range = 0.2;
+    sy_expect_ok(sy_opt_parse(sy_spec_opts, &s, settings, &a, NULL, err));
+    sy_expect_ok(sy_model_new(&m, &eng, &s, 0, sy_test_seed(), err));
+    for (int i = 0; i < m->params.n; i++) {          /* norms, biases and the router's bias are not left at their plain values */
+        sy_param *p = m->params.p[i];
+        if (p->w.nd < 2) for (size_t k = 0; k < p->n; k++) ((sy_real *)p->w.data)[k] += (sy_real)((int)(k * 7 % 13) - 6) / 64;
+    }
+    sy_arena_free(&a);
+    return m;
+}
+
+static void save(const sy_model *m, const char *dir)
+{
+    sy_expect_ok(sy_mkdirs(dir, err));
+    sy_expect_ok(sy_model_save(m, dir, -1, NULL, err));
+}
+
+static void logits_of(sy_model *m, sy_real *out)
+{
+    int id[T], pos[T], seq[T] = { 0 };
+    sy_segment seg = { .n = T };
+    uint64_t no = 1;
+    sy_tape t;
+    for (int i = 0; i < T; i++) id[i] = i * 17 % m->spec.vocab_size, pos[i] = i;
+    sy_batch b = { .T = T, .n_seg = 1, .id = id, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
+    sy_run run = { .mode = SY_EVAL };
+    sy_tape_init(&t, &eng, false);
+    sy_tensor *z = sy_model_logits(m, &t, sy_model_hidden(m, &t, &b, &run), NULL, T);
+    sy_expect_ok(sy_tape_status(&t, err));
+    memcpy(out, z->x, (size_t)T * (size_t)m->spec.vocab_size * sizeof *out);
+    sy_tape_free(&t);
+}
+
+static sy_status convert_to(const char *in, const char *out, const char *type, sy_err *err)
+{
+    sy_ledger l = { 0 };
+    sy_convert c = { .in = in, .out = out, .type = type };
+    sy_status st = sy_convert_run(&eng, &c, &l, err);
+    sy_ledger_free(&l);
+    return st;
+}
+
+static void load_logits(const char *path, sy_real *out)
+{
+    sy_model *m;
+    sy_expect_ok(sy_model_load(&m, &eng, path, 0, NULL, err));
+    logits_of(m, out);
+    sy_model_free(m);
+}
+
+static void expect_same_file(const char *a, const char *b)
+{
+    sy_map x, y;
+    sy_expect_ok(sy_map_open(&x, a, err));
+    sy_expect_ok(sy_map_open(&y, b, err));
+    assert_int_equal(x.size, y.size);
+    sy_expect_same("file", x.data, y.data, x.size);
+    sy_map_close(&x);
+    sy_map_close(&y);
+}
+
+static void both_ways(void **state)
+{
+    static sy_real want[T * 61], got[T * 61];
+    (void)state;
+    for (size_t i = 0; i < SY_COUNT(models); i++) {
+        char *dir = strdup(fresh("model")), *gguf = strdup(fresh("model.gguf")), *back = strdup(fresh("back")), *again = strdup(fresh("again.gguf"));
+        sy_model *m = model_of(models[i].settings);
+        sy_gguf_files f;
+        sy_arena a = { 0 };
+        const char *arch = NULL;
+        sy_test_case("%s: %s", models[i].arch, models[i].settings);
+        save(m, dir);
+        logits_of(m, want);
+        sy_model_free(m);
+        sy_expect_ok(convert_to(dir, gguf, NULL, err));
+        sy_expect_ok(sy_gguf_files_open(&f, gguf, err));
+        sy_expect_ok(sy_gguf_text(&f.g[0], "general.architecture", true, &a, &arch, err));
+        assert_string_equal(arch, models[i].arch);
+        sy_gguf_files_close(&f);
+        sy_arena_free(&a);
+        load_logits(gguf, got);
+        if (sizeof(sy_real) == 4) sy_expect_same("logits from the GGUF file", got, want, sizeof got);
+        else sy_expect_close("logits from the GGUF file", got, want, T * 61, 1e-4, 1e-4);      /* a file of floats */
+        sy_expect_ok(convert_to(gguf, back, NULL, err));
+        load_logits(back, got);
+        if (sizeof(sy_real) == 4) sy_expect_same("logits from the folder made of it", got, want, sizeof got);
+        else sy_expect_close("logits from the folder made of it", got, want, T * 61, 1e-4, 1e-4);
+        sy_expect_ok(convert_to(back, again, NULL, err));
+        expect_same_file(gguf, again);
+        free(dir), free(gguf), free(back), free(again);
+    }
+}
+
+/* Types by way of floats or at once; the error shrinks with the bits. */
+static void types(void **state)
+{
+    static const struct { const char *type; double most; } cases[] = { { "f16", 0.02 }, { "bf16", 0.15 }, { "q8_0", 0.1 }, { "q5_0", 0.9 }, { "q4_k", 2 }, { "iq4_nl", 1.5 }, { "mxfp4", 3 } };
+    static sy_real want[T * 61], got[T * 61];
+    char *dir = strdup(fresh("model")), *gguf = strdup(fresh("f32.gguf"));
+    sy_model *m = model_of("layers=sparse,router='topk:top_k=6,norm_topk_prob=true',num_experts=6,moe_intermediate_size=64");      /* all experts: no choice flips */
+    (void)state;
+    save(m, dir);
+    logits_of(m, want);
+    sy_model_free(m);
+    sy_expect_ok(convert_to(dir, gguf, NULL, err));
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        char *a = strdup(fresh("a.gguf")), *b = strdup(fresh("b.gguf"));
+        double sum = 0, size = 0;
+        sy_test_case("%s", cases[i].type);
+        sy_expect_ok(convert_to(dir, a, cases[i].type, err));
+        sy_expect_ok(convert_to(gguf, b, cases[i].type, err));
+        expect_same_file(a, b);
+        load_logits(a, got);
+        for (int k = 0; k < T * 61; k++) sum += fabs((double)got[k] - (double)want[k]), size += fabs((double)want[k]);
+        if (!(sum / size < cases[i].most)) fail_msg("%s: logits are off by %g of their size", cases[i].type, sum / size);
+        free(a), free(b);
+    }
+    free(dir), free(gguf);
+}
+
+static void refused(void **state)
+{
+    sy_err told = { 0 }, *err = &told;
+    char *dir = strdup(fresh("model")), *gguf = strdup(fresh("m.gguf")), *out = strdup(fresh("out"));
+    sy_model *m = model_of("layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=3,moe_intermediate_size=64"), *loaded;
+    (void)state;
+    save(m, dir);
+    sy_model_free(m);
+    sy_expect_ok(convert_to(dir, gguf, NULL, err));
+    sy_expect_fail(convert_to(dir, gguf, NULL, err), SY_EEXIST, "is there already");
+    sy_expect_fail(convert_to(dir, dir, NULL, err), SY_EARG, "into itself");
+    sy_expect_fail(convert_to(gguf, out, "q4_k", err), SY_EARG, "a folder holds f32, f16 or bf16");
+    sy_expect_fail(convert_to(dir, out, "q4", err), SY_EARG, "'q4' is no type of numbers");
+    sy_expect_fail(convert_to(in_dir("nowhere.gguf"), out, NULL, err), SY_ENOENT, "nowhere.gguf");
+    sy_expect_fail(sy_model_load(&loaded, &eng, gguf, SY_MODEL_TRAIN, NULL, err), SY_EUNSUP, "cannot be trained");
+    assert_false(sy_file_exists(out));
+
+    sy_test_case("a model that no architecture says");
+    char *odd = strdup(fresh("odd"));
+    m = model_of("layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=3,moe_intermediate_size=64,qk_norm=row");
+    save(m, odd);
+    sy_model_free(m);
+    sy_expect_fail(convert_to(odd, fresh("odd.gguf"), NULL, err), SY_EUNSUP, "no architecture of GGUF files says all of this model");
+
+    sy_test_case("a tensor renamed");
+    sy_buf b = { 0 };
+    sy_expect_ok(sy_file_read(gguf, 1 << 26, &b, err));
+    char *at = memmem(b.data, b.n, "blk.1.attn_v.weight", 19), *bad = strdup(fresh("bad.gguf"));
+    assert_non_null(at);
+    at[4] = '7';
+    sy_expect_ok(sy_file_write(bad, b.data, b.n, err));
+    sy_expect_fail(sy_model_load(&loaded, &eng, bad, 0, NULL, err), SY_ELEDGER, "blk.1.attn_v.weight");
+    sy_expect_fail(convert_to(bad, out, NULL, err), SY_ELEDGER, "blk.7.attn_v.weight");
+    assert_false(sy_file_exists(out));
+
+    sy_test_case("a key of another size");
+    at[4] = '1';
+    at = memmem(b.data, b.n, "llama.embedding_length", 22);
+    assert_non_null(at);
+    uint32_t wrong = 32;
+    memcpy(at + 26, &wrong, 4);
+    sy_expect_ok(sy_file_write(bad, b.data, b.n, err));
+    sy_expect_fail(sy_model_load(&loaded, &eng, bad, 0, NULL, err), SY_ESHAPE, "token_embd.weight' is 61 x 64");
+    sy_buf_free(&b);
+
+    sy_test_case("weights that a type cannot hold");
+    m = model_of("layers=dense");
+    sy_param *p = sy_params_find(&m->params, "model.layers.1.mlp.up_proj.weight");
+    ((sy_real *)p->w.data)[5] = (sy_real)1e9;
+    char *big = strdup(fresh("big"));
+    save(m, big);
+    sy_model_free(m);
+    sy_expect_fail(convert_to(big, fresh("big.gguf"), "f16", err), SY_ENUM, "blk.1.ffn_up.weight' holds 1e+09, which F16 cannot");
+    free(dir), free(gguf), free(out), free(odd), free(bad), free(big);
+}
+
+/* Counts of 0, none, and more than there are: NEEDS of hostile keys. */
+static void hostile_keys(void **state)
+{
+    static const struct { const char *key; uint32_t v; const char *part; } cases[] = {
+        { "llama.block_count", 0, "block_count' is 0" }, { "llama.block_count", 1u << 31, "block_count' is 2147483648" }, { "llama.expert_used_count", 9, "num_experts_per_tok 9" },
+        { "llama.expert_count", 1u << 31, "expert_count' is 2147483648" }, { "llama.attention.head_count", 0, NULL }, { "llama.attention.head_count", 1u << 31, NULL },
+        { "llama.attention.head_count_kv", 3, "num_key_value_heads 3" }, { "llama.attention.key_length", 0, "key_length' is 0" }, { "llama.vocab_size", 62, "vocab_size is 62" },
+        { "llama.expert_used_count", 0, NULL },
+    };
+    char *dir = strdup(fresh("model")), *gguf = strdup(fresh("m.gguf")), *bad = strdup(fresh("bad.gguf"));
+    sy_model *m = model_of("layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=3,moe_intermediate_size=64");
+    (void)state;
+    save(m, dir);
+    sy_model_free(m);
+    sy_expect_ok(convert_to(dir, gguf, NULL, err));
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_buf b = { 0 };
+        sy_err told = { 0 };
+        size_t n = strlen(cases[i].key);
+        sy_model *loaded;
+        sy_expect_ok(sy_file_read(gguf, 1 << 26, &b, err));
+        char *at = memmem(b.data, b.n, cases[i].key, n);
+        while (at && at[n] != SY_GGUF_U32) at = memmem(at + 1, (size_t)(b.data + b.n - at - 1), cases[i].key, n);      /* of head_count, not of head_count_kv */
+        assert_non_null(at);
+        memcpy(at + n + 4, &cases[i].v, 4);
+        sy_expect_ok(sy_file_write(bad, b.data, b.n, err));
+        sy_test_case("%s = %u", cases[i].key, cases[i].v);
+        sy_status st = sy_model_load(&loaded, &eng, bad, 0, NULL, &told);
+        if (st == SY_OK || !*told.text || !strstr(told.text, "bad.gguf")) fail_msg("status %d, '%s'", st, told.text);
+        if (cases[i].part && !strstr(told.text, cases[i].part)) fail_msg("'%s' does not say '%s'", told.text, cases[i].part);
+        sy_buf_free(&b);
+    }
+    free(dir), free(gguf), free(bad);
+}
+
+static int open_engine(void **state)
+{
+    (void)state;
+    sy_expect_ok(sy_engine_init(&eng, 2, NULL, &sy_builtin_methods, err));
+    return 0;
+}
+
+static int close_engine(void **state)
+{
+    (void)state;
+    sy_engine_uninit(&eng);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(hostile_keys) };
+    return cmocka_run_group_tests(tests, open_engine, close_engine);
+}
