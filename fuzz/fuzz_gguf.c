@@ -1,10 +1,10 @@
 /* fuzz_gguf - any bytes as a GGUF file: parsed or refused with a sentence; what is parsed lies inside, and every value and the ends of every
- * tensor can be read. */
+ * tensor can be read. Its keys make a model's sizes, or a sentence. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/gguf_card.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sy_wtype_read(t->type, t->data, block, v);
         sy_wtype_read(t->type, t->data + t->bytes - sy_wtype_bytes(t->type, block), block, v);
     }
+    sy_gguf_card card;
+    if (s == SY_OK && sy_gguf_card_read(&card, &g, &a, NULL, &err) != SY_OK && !*err.text) abort();
     sy_arena_free(&a);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "core/utf8.h"
 #include "model/gguf_files.h"
 
 /* What a tensor is, by its name; the first pattern that is found decides. */
@@ -76,7 +77,7 @@ static sy_status look(void *arg, sy_err *err)
             count(&f->kind[kind_of(t->name)], t);
             count(&f->type[t->id < TYPES ? t->id : TYPES - 1], t);
         }
-    if (f->files.g[0].n && sy_gguf_card_read(&f->card, &f->files.g[0], &f->a, NULL, &f->unknown) == SY_OK) f->unknown.text[0] = 0;
+    if (f->files.all.n && sy_gguf_card_read(&f->card, &f->files.all, &f->a, NULL, &f->unknown) == SY_OK) f->unknown.text[0] = 0;
     return SY_OK;
 }
 
@@ -87,10 +88,17 @@ static void show_share(const char *name, const share *s)
     if (s->tensors) printf("  %-16s %8d tensors %12.6g M values %12.6g MB\n", name, s->tensors, s->values / 1e6, s->bytes / 1e6);
 }
 
-static void show_text(const char *p, size_t n)       /* control characters and bytes beyond ASCII as '?', and not without end */
+static void show_text(const char *p, size_t n)       /* control characters and malformed bytes as '?', and not without end */
 {
-    for (size_t i = 0; i < n && i < 100; i++) putchar((unsigned char)p[i] >= 32 && (unsigned char)p[i] < 127 ? p[i] : '?');
-    if (n > 100) printf("... (%zu bytes)", n);
+    size_t i = 0;
+    while (i < n && i < 100) {
+        uint32_t cp;
+        int k = sy_utf8_next(p + i, n - i, &cp);
+        if (k < 0 || cp < 32 || (cp >= 127 && cp < 160)) putchar('?');
+        else fwrite(p + i, 1, (size_t)k, stdout);
+        i += (size_t)(k < 0 ? -k : k);
+    }
+    if (i < n) printf("... (%zu bytes)", n);
 }
 
 static void show_key(const sy_gguf_key *k)
@@ -239,7 +247,7 @@ sy_status sy_inspect_gguf(sy_cli *cli, const char *path, bool tensors, sy_err *e
     sy_ledger_open(&f->ledger, "inspect", path);
     sy_status st = sy_gguf_files_open(&f->files, path, err);
     if (st == SY_OK) st = sy_map_guard(path, look, f, err);
-    if (st == SY_OK && f->files.g[0].n && !*f->unknown.text) st = settle(cli, f, err);
+    if (st == SY_OK && f->files.all.n && !*f->unknown.text) st = settle(cli, f, err);
     if (st == SY_OK && cli->json) st = show_json(f, err);
     else if (st == SY_OK) show(f, tensors);
     if (st == SY_OK) st = sy_ledger_settle(&f->ledger, err);         /* an incomplete model was shown, and is a failure */

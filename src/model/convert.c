@@ -159,7 +159,7 @@ static sy_status open_file(sy__conversion *c, sy_err *err)
 {
     SY_TRY(sy_gguf_files_open(&c->files, c->o->in, err));
     if (sy_is_gguf(c->o->out)) return SY_OK;         /* names stay: no need to know the model */
-    SY_TRY(sy_gguf_card_read(&c->gcard, &c->files.g[0], &c->a, c->l, err));
+    SY_TRY(sy_gguf_card_read(&c->gcard, &c->files.all, &c->a, c->l, err));
     c->spec = &c->gcard.spec;
     c->family = c->gcard.arch->family;
     return sy_within(err, sy_model_new(&c->m, c->eng, c->spec, SY_MODEL_BARE, 0, err), "%s", c->o->in);

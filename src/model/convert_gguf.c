@@ -238,7 +238,7 @@ static sy_status unused_importances(sy__conversion *c, sy_err *err)
 {
     int used = 0;
     for (int i = 0; i < c->im.n; i++) used += c->im.e[i].used;
-    if (c->im.n && !used) return sy_fail(err, SY_EARG, "%s names none of this model's tensors ('%s' for one); it is of another model", c->o->imatrix, c->im.e[0].name);
+    if (c->im.n && !used) return sy_fail(err, SY_ESHAPE, "%s names none of this model's tensors ('%s' for one); it is of another model", c->o->imatrix, c->im.e[0].name);
     for (int i = 0; i < c->im.n; i++)
         if (!c->im.e[i].used) SY_TRY(sy_ledger_add(c->l, SY_L_NOTE, c->im.e[i].name, "has importances, and no tensor of the output has that name", 0, err));
     return SY_OK;

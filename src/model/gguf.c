@@ -275,6 +275,22 @@ sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const ch
     return SY_OK;
 }
 
+sy_status sy_gguf_join(sy_gguf *out, const sy_gguf *g, int n, sy_arena *a, sy_err *err)
+{
+    cursor c = { .file = g[0].file, .a = a, .err = err };
+    int all = 0;
+    *out = g[0];
+    if (n == 1) return SY_OK;
+    for (int i = 0; i < n; i++) all += g[i].n;
+    out->t = sy_arena_array(a, (size_t)all + 1, sizeof *out->t);
+    const char **name = sy_arena_array(a, (size_t)all + 1, sizeof *name);
+    if (!out->t || !name) return sy_fail(err, SY_ENOMEM, "%s: no memory for %d tensors", g[0].file, all);
+    out->n = 0;
+    for (int i = 0; i < n; i++)
+        for (int t = 0; t < g[i].n; t++) name[out->n] = g[i].t[t].name, out->t[out->n++] = g[i].t[t];
+    return sort_names(&c, name, all, "tensor of its parts", &out->by_name);
+}
+
 const sy_gguf_tensor *sy_gguf_find(const sy_gguf *g, const char *name)
 {
     for (int lo = 0, hi = g->n; lo < hi; ) {

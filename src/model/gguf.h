@@ -59,6 +59,8 @@ typedef struct sy_gguf {
 /* Parses a whole file in memory. Names and tables go to `a`, values and data stay where they are; `file` names it in messages and is
  * borrowed. Checked: every length against what is left, names unique, tensors one behind the other with the alignment between them. */
 sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err);
+/* Several files of one model as one: the keys of the first, the tensors of all. SY_EFORMAT: one stands in two of them. */
+sy_status sy_gguf_join(sy_gguf *out, const sy_gguf *g, int n, sy_arena *a, sy_err *err);
 const sy_gguf_tensor *sy_gguf_find(const sy_gguf *g, const char *name);
 const sy_gguf_key    *sy_gguf_key_find(const sy_gguf *g, const char *key);
 const char *sy_gguf_type_name(sy_gguf_type t);

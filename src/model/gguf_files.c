@@ -46,12 +46,7 @@ static sy_status open_others(sy_gguf_files *f, const char *path, int64_t count, 
         SY_TRY(sy_gguf_int(&f->g[i], "split.count", true, count, count, &no, err));
     }
     SY_TRY(sy_gguf_int(&f->g[0], "split.tensors.count", false, 0, INT32_MAX, &all, err));
-    for (int i = 0; i < f->n; i++) {
-        seen += f->g[i].n;
-        for (int t = 0; t < f->g[i].n; t++)
-            for (int k = 0; k < i; k++)
-                if (sy_gguf_find(&f->g[k], f->g[i].t[t].name)) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' stands in %s too", f->g[i].file, f->g[i].t[t].name, f->g[k].file);
-    }
+    for (int i = 0; i < f->n; i++) seen += f->g[i].n;
     return all && all != seen ? sy_fail(err, SY_EFORMAT, "%s claims %lld tensors in all, the %d files hold %lld; they are of different models", path, (long long)all, f->n, (long long)seen) : SY_OK;
 }
 
@@ -61,7 +56,8 @@ static sy_status open_all(void *arg, sy_err *err)
     int64_t count = 1;
     SY_TRY(open_part(o->f, o->path, err));
     SY_TRY(sy_gguf_int(&o->f->g[0], "split.count", false, 0, MAX_PARTS, &count, err));
-    return count > 1 ? open_others(o->f, o->path, count, err) : SY_OK;
+    if (count > 1) SY_TRY(open_others(o->f, o->path, count, err));
+    return sy_gguf_join(&o->f->all, o->f->g, o->f->n, &o->f->arena, err);
 }
 
 sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, sy_err *err)
@@ -268,7 +264,7 @@ sy_status sy_gguf_model_load(sy_model **out, sy_engine *eng, const char *path, u
     sy_status st = f ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
     if (st == SY_OK && how & SY_MODEL_TRAIN) st = sy_fail(err, SY_EUNSUP, "%s: the weights of a GGUF file are read where they lie and cannot be trained; convert it to a folder first", path);
     if (st == SY_OK) st = sy_gguf_files_open(f, path, err);
-    if (st == SY_OK) st = sy_gguf_card_read(&c, &f->g[0], &a, l, err);
+    if (st == SY_OK) st = sy_gguf_card_read(&c, &f->all, &a, l, err);
     if (st == SY_OK) st = check_size(f, &c, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, SY_MODEL_BARE, 0, err), "%s", path);
     if (st == SY_OK) st = sy_map_guard(path, load_all, &(loading){ m, f, &c, l }, err);

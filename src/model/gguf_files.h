@@ -11,6 +11,7 @@ typedef struct sy_gguf_files {
     sy_arena arena;
     sy_map  *map;                       /* [n] */
     sy_gguf *g;                         /* [n]; the first holds the metadata */
+    sy_gguf  all;                       /* the same as one: what a card is read from */
     bool   **taken;                     /* [n][tensors]: found by sy_gguf_piece */
     int      n;
 } sy_gguf_files;

@@ -116,15 +116,22 @@ static sy_status read_it(void *arg, sy_err *err)
     return r->map.size >= 4 && !memcmp(r->map.data, "GGUF", 4) ? read_gguf(r, err) : read_old(r, err);
 }
 
+sy_status sy_imatrix_parse(sy_imatrix *m, const uint8_t *data, size_t size, const char *file, sy_err *err)
+{
+    reading r = { .m = m, .map = { data, size } };
+    *m = (sy_imatrix){ 0 };
+    if (!(m->file = sy_arena_strdup(&m->arena, file))) return sy_fail(err, SY_ENOMEM, "no memory for %s", file);
+    sy_status st = sy_map_guard(file, read_it, &r, err);
+    if (st != SY_OK) sy_imatrix_close(m);
+    return st;
+}
+
 sy_status sy_imatrix_open(sy_imatrix *m, const char *path, sy_err *err)
 {
-    reading r = { .m = m };
-    *m = (sy_imatrix){ 0 };
-    if (!(m->file = sy_arena_strdup(&m->arena, path))) return sy_fail(err, SY_ENOMEM, "no memory for %s", path);
-    sy_status st = sy_map_open(&r.map, path, err);
-    if (st == SY_OK) st = sy_map_guard(path, read_it, &r, err);
-    sy_map_close(&r.map);
-    if (st != SY_OK) sy_imatrix_close(m);
+    sy_map map;
+    SY_TRY(sy_map_open(&map, path, err));
+    sy_status st = sy_imatrix_parse(m, map.data, map.size, path, err);
+    sy_map_close(&map);
     return st;
 }
 

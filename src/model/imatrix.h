@@ -6,6 +6,8 @@
 #define SY_IMATRIX_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "core/arena.h"
 #include "core/status.h"
@@ -25,6 +27,8 @@ typedef struct sy_imatrix {
 } sy_imatrix;
 
 sy_status sy_imatrix_open(sy_imatrix *m, const char *path, sy_err *err);
+/* The same from a file in memory, which is not needed afterwards. */
+sy_status sy_imatrix_parse(sy_imatrix *m, const uint8_t *data, size_t size, const char *file, sy_err *err);
 void      sy_imatrix_close(sy_imatrix *m);
 /* The importances [cols] of matrix `row` of `rows` in tensor `name`; NULL in *out when the file has none. SY_ESHAPE: it has another size. */
 sy_status sy_imatrix_row(sy_imatrix *m, const char *name, int row, int rows, int cols, const float **out, sy_err *err);

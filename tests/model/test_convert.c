@@ -250,6 +250,52 @@ static void refused(void **state)
     free(dir), free(gguf), free(out), free(odd), free(bad), free(big);
 }
 
+static void put_part(const sy_gguf *g, const char *path, int no, int from, int to)
+{
+    sy_gguf_writer w;
+    sy_expect_ok(sy_gguf_writer_open(&w, path, err));
+    for (int i = 0; i < g->keys && no == 0; i++) sy_gguf_put_key(&w, &g->key[i]);
+    sy_gguf_put_one(&w, "split.no", SY_GGUF_U16), sy_gguf_elem(&w, &(uint16_t){ (uint16_t)no }, 2);
+    sy_gguf_put_one(&w, "split.count", SY_GGUF_U16), sy_gguf_elem(&w, &(uint16_t){ 2 }, 2);
+    sy_gguf_put_one(&w, "split.tensors.count", SY_GGUF_I32), sy_gguf_elem(&w, &(int32_t){ g->n }, 4);
+    for (int i = from; i < to; i++) sy_expect_ok(sy_gguf_put_tensor(&w, g->t[i].name, g->t[i].id, g->t[i].nd, g->t[i].dim, err));
+    sy_expect_ok(sy_gguf_writer_begin(&w, err));
+    for (int i = from; i < to; i++) sy_expect_ok(sy_gguf_writer_data(&w, g->t[i].data, g->t[i].bytes, err));
+    sy_expect_ok(sy_gguf_writer_close(&w, err));
+    sy_gguf_writer_abandon(&w);
+}
+
+/* A model in two files: the same logits, and one file again. */
+static void split(void **state)
+{
+    static sy_real want[T * 61], got[T * 61];
+    sy_err told = { 0 }, *err = &told;
+    char *dir = strdup(fresh("model")), *gguf = strdup(fresh("whole.gguf")), *one = strdup(fresh("one.gguf")), *first = strdup(in_dir("part-00001-of-00002.gguf")), *second = strdup(in_dir("part-00002-of-00002.gguf"));
+    sy_model *m = model_of("layers=dense"), *loaded;
+    sy_gguf_files f;
+    (void)state;
+    save(m, dir);
+    sy_model_free(m);
+    sy_expect_ok(convert_to(dir, gguf, NULL, err));
+    load_logits(gguf, want);
+    sy_expect_ok(sy_gguf_files_open(&f, gguf, err));
+    put_part(&f.g[0], first, 0, 0, 9);
+    put_part(&f.g[0], second, 1, 9, f.g[0].n);
+    load_logits(first, got);
+    sy_expect_same("logits", got, want, sizeof got);
+    sy_expect_ok(convert_to(first, one, NULL, err));
+    expect_same_file(gguf, one);
+    sy_expect_fail(sy_model_load(&loaded, &eng, second, 0, NULL, err), SY_EARG, "is part 2 of 2; give the first");
+    put_part(&f.g[0], second, 1, 8, f.g[0].n);
+    sy_expect_fail(sy_model_load(&loaded, &eng, first, 0, NULL, err), SY_EFORMAT, "tensors in all");
+    put_part(&f.g[0], second, 1, 10, f.g[0].n);
+    sy_expect_fail(sy_model_load(&loaded, &eng, first, 0, NULL, err), SY_EFORMAT, "tensors in all");
+    remove(second);
+    sy_expect_fail(sy_model_load(&loaded, &eng, first, 0, NULL, err), SY_ENOENT, "part-00002-of-00002.gguf");
+    sy_gguf_files_close(&f);
+    free(dir), free(gguf), free(one), free(first), free(second);
+}
+
 /* Counts of 0, none, and more than there are: NEEDS of hostile keys. */
 static void hostile_keys(void **state)
 {
@@ -301,6 +347,6 @@ static int close_engine(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(hostile_keys) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(split), cmocka_unit_test(hostile_keys) };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -46,7 +46,13 @@ BLOCKS = [("w.q4_0", [32, 2], 2, bytes(range(36))), ("w.q6_k", [256], 14, bytes(
           ("w.f16", [3], 1, b"\0\x7c\1\0\0\xfe"), ("w.i64", [1], 27, bytes(8)), ("w.nvfp4", [64], 40, bytes(36))]
 PLAIN = whole([ARCH] + SCALARS, [("token_embd.weight", [4, 3], 0, bytes(48)), ("norm", [4], 0, bytes(16))])
 
+SIZES = [key("llama.block_count", 4, struct.pack("<I", 2)), key("llama.context_length", 4, struct.pack("<I", 64)), key("llama.embedding_length", 4, struct.pack("<I", 8)),
+         key("llama.attention.head_count", 4, struct.pack("<I", 2)), key("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5)),
+         key("llama.feed_forward_length", 9, array(5, 2, struct.pack("<ii", 16, 16))), key("llama.expert_count", 4, struct.pack("<I", 4)),
+         key("llama.expert_used_count", 4, struct.pack("<I", 2)), key("llama.vocab_size", 4, struct.pack("<I", 3))]
+
 FILES = {
+    "model": whole([ARCH] + SIZES, [("token_embd.weight", [8, 3], 0, bytes(96)), ("rope_freqs.weight", [2], 0, struct.pack("<ff", 1, 8))]),
     "plain": PLAIN,
     "tokens": whole([ARCH] + TOKENS, []),
     "blocks": whole([ARCH], BLOCKS),
