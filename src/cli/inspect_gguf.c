@@ -56,9 +56,10 @@ static sy_status settle(sy_cli *cli, found *f, sy_err *err)
     for (int i = 0; i < m->params.n && st == SY_OK; i++)
         for (int e = 0; e < sy_param_pieces(m->params.p[i]) && st == SY_OK; e++) {
             sy_place at;
-            const sy_gguf_tensor *t;
-            st = sy_gguf_piece(&f->files, &f->card, m->params.p[i], e, &at, &t, err);
-            if (st == SY_OK && !t) st = sy_ledger_add(&f->ledger, SY_L_MISSING, at.name, NULL, 0, err);
+            sy_gguf_source from;
+            st = sy_gguf_piece(&f->files, &f->card, m->params.p[i], e, &at, &from, err);
+            if (st == SY_OK && !from.t) st = sy_ledger_add(&f->ledger, SY_L_MISSING, at.name, NULL, 0, err);
+            if (!from.t && at.nd == m->params.p[i]->w.nd) break;     /* a stack: the same tensor for every piece */
         }
     if (st == SY_OK) st = sy_gguf_rest(&f->files, &f->card, &f->ledger, err);
     sy_model_free(m);
@@ -77,7 +78,7 @@ static sy_status look(void *arg, sy_err *err)
             count(&f->kind[kind_of(t->name)], t);
             count(&f->type[t->id < TYPES ? t->id : TYPES - 1], t);
         }
-    if (f->files.all.n && sy_gguf_card_read(&f->card, &f->files.all, &f->a, NULL, &f->unknown) == SY_OK) f->unknown.text[0] = 0;
+    if (f->files.all.n && sy_gguf_files_card(&f->files, &f->card, &f->a, NULL, &f->unknown) == SY_OK) f->unknown.text[0] = 0;
     return SY_OK;
 }
 

@@ -19,9 +19,9 @@ sy_status sy__piece_find(sy__conversion *c, const sy_param *p, int e, sy__piece 
 {
     *piece = (sy__piece){ .type = SY_WTYPES };
     if (c->from_gguf) {
-        SY_TRY(sy_gguf_piece(&c->files, &c->gcard, p, e, &piece->at, &piece->t, err));
-        if (!piece->t) return sy_ledger_add(c->l, SY_L_MISSING, piece->at.name, NULL, 0, err);
-        piece->type = piece->t->type;
+        SY_TRY(sy_gguf_piece(&c->files, &c->gcard, p, e, &piece->at, &piece->g, err));
+        if (!piece->g.t) return sy_ledger_add(c->l, SY_L_MISSING, piece->at.name, NULL, 0, err);
+        piece->type = piece->g.t->type;
         return SY_OK;
     }
     SY_TRY(sy_pieces_find(c->pieces, p, e, &piece->at, &piece->from, err));
@@ -37,7 +37,7 @@ static sy_status read_rows(void *arg, sy_err *err)
 {
     const rows *r = arg;
     sy_place at = r->piece->at;
-    if (r->c->from_gguf) return sy_gguf_piece_rows(&at, r->piece->t, r->c->spec->head_dim, r->from, r->n, r->out, err);
+    if (r->c->from_gguf) return sy_gguf_piece_rows(&at, &r->piece->g, r->c->spec, r->from, r->n, r->out, err);
     if (r->from || r->n != at.rows) sy_place_rows(&at, r->from, r->n);
     return sy_place_read(&at, &r->piece->from, r->out, &r->c->eng->scratch[0], err);
 }
@@ -159,7 +159,7 @@ static sy_status open_file(sy__conversion *c, sy_err *err)
 {
     SY_TRY(sy_gguf_files_open(&c->files, c->o->in, err));
     if (sy_is_gguf(c->o->out)) return SY_OK;         /* names stay: no need to know the model */
-    SY_TRY(sy_gguf_card_read(&c->gcard, &c->files.all, &c->a, c->l, err));
+    SY_TRY(sy_gguf_files_card(&c->files, &c->gcard, &c->a, c->l, err));
     c->spec = &c->gcard.spec;
     c->family = c->gcard.arch->family;
     return sy_within(err, sy_model_new(&c->m, c->eng, c->spec, SY_MODEL_BARE, 0, err), "%s", c->o->in);

@@ -65,9 +65,11 @@ static sy_status add_piece(folder *o, const sy_param *p, int e, const sy__piece 
 static sy_status account(folder *o, const sy_param *p, const sy__piece *piece, const sy_gguf_tensor **last, sy_err *err)
 {
     int experts = o->c->l->experts;
-    if (!o->c->from_gguf || !piece->t) return SY_OK;
-    if (piece->t != *last) SY_TRY(sy_ledger_add(o->c->l, piece->type <= SY_W_BF16 ? SY_L_LOADED : SY_L_CONVERTED, piece->t->name, sy_gguf_tensor_type(piece->t->id), piece->t->n, err));
-    *last = piece->t;
+    const sy_gguf_tensor *t = piece->g.t, *v = piece->g.v;
+    if (!o->c->from_gguf || !t) return SY_OK;
+    if (t != *last) SY_TRY(sy_ledger_add(o->c->l, piece->type <= SY_W_BF16 && !v ? SY_L_LOADED : SY_L_CONVERTED, t->name, sy_gguf_tensor_type(t->id), t->n, err));
+    if (t != *last && v) SY_TRY(sy_ledger_add(o->c->l, SY_L_CONVERTED, v->name, sy_gguf_tensor_type(v->id), v->n, err));
+    *last = t;
     o->c->l->experts = experts + (strstr(p->name, ".experts.{e}.") != NULL);
     return SY_OK;
 }

@@ -33,7 +33,7 @@ enum { SY__ROOM = 1 << 21 };            /* values that are worked on at a time *
 typedef struct sy__piece {              /* where a piece of a parameter comes from */
     sy_place              at;
     sy_source             from;         /* of a folder */
-    const sy_gguf_tensor *t;            /* of a GGUF file */
+    sy_gguf_source        g;            /* of a GGUF file */
     sy_wtype              type;         /* as it is stored; SY_WTYPES: in a form that has no such name (fp8, integers) */
     bool                  whole;        /* it can be read only as a whole */
 } sy__piece;

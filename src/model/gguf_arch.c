@@ -43,7 +43,7 @@ static const sy_family_part oss_parts[] = {
     ENDS, PART(L "input_layernorm.weight", B "attn_norm.weight"), PART(L "post_attention_layernorm.weight", B "post_attention_norm.weight"), ATTN(0),
     PART(L "self_attn.sinks", B "attn_sinks.weight"), EXPERTS, PART(L "mlp.gate.bias", B "ffn_gate_inp.bias"), PART(L "mlp.experts.{e}.gate_proj.bias", B "ffn_gate_exps.bias"),
     PART(L "mlp.experts.{e}.up_proj.bias", B "ffn_up_exps.bias"), PART(L "mlp.experts.{e}.down_proj.bias", B "ffn_down_exps.bias"), END };
-static const sy_family_part mla_parts[] = {          /* the older of the two generations of files: one attn_kv_b */
+static const sy_family_part mla_parts[] = {          /* written is the older of the two generations, with one attn_kv_b; gguf_files.c reads the halves of the newer */
     ENDS, NORMS, PART(L "self_attn.q_proj.weight", B "attn_q.weight"), PART(L "self_attn.q_a_proj.weight", B "attn_q_a.weight"),
     PART(L "self_attn.q_a_layernorm.weight", B "attn_q_a_norm.weight"), PART(L "self_attn.q_b_proj.weight", B "attn_q_b.weight"),
     PART(L "self_attn.kv_a_proj_with_mqa.weight", B "attn_kv_a_mqa.weight"), PART(L "self_attn.kv_a_layernorm.weight", B "attn_kv_a_norm.weight"),

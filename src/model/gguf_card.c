@@ -12,7 +12,7 @@ enum { TEXT = 256 };
 
 /* Keys beside the tables that every architecture has. */
 static const char *const common[] = { "block_count", "context_length", "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon",
-                                      "attention.key_length", "attention.value_length", "rope.freq_base", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor",
+                                      "attention.key_length", "attention.value_length", "attention.key_length_mla", "attention.value_length_mla", "rope.freq_base", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor",
                                       "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_log_multiplier", "vocab_size",
                                       "leading_dense_block_count", "expert_shared_count", "nextn_predict_layers", NULL };
 /* Our own, for what rope_freqs.weight was made from. */
@@ -263,8 +263,11 @@ static sy_status read_sizes(reading *r, sy_err *err)
     if (!s->num_key_value_heads) s->num_key_value_heads = s->num_attention_heads;
     SY_TRY(get_int(r, "attention.key_length", false, 1, 1 << 20, &hd, err));
     SY_TRY(get_int(r, "attention.value_length", false, 1, 1 << 20, &value, err));
-    if (r->c->arch->mla) {
+    if (r->c->arch->mla) {                           /* newer files: key_length and value_length are of what the cache holds, for one head */
         int64_t rot = 0;
+        SY_TRY(get_int(r, "attention.key_length_mla", false, 1, 1 << 20, &hd, err));
+        SY_TRY(get_int(r, "attention.value_length_mla", false, 1, 1 << 20, &value, err));
+        s->num_key_value_heads = s->num_attention_heads;
         SY_TRY(get_int(r, "rope.dimension_count", true, 2, hd > 2 ? hd - 1 : 2, &rot, err));
         if (hd <= rot || !value) return sy_fail(err, SY_EFORMAT, "%s: keys of %lld values, of which %lld rotate, and values of %lld do not make a latent attention", r->g->file, (long long)hd, (long long)rot, (long long)value);
         s->qk_nope_head_dim = (int)(hd - rot), s->qk_rope_head_dim = (int)rot, s->v_head_dim = (int)value;

@@ -95,6 +95,18 @@ const sy_gguf_tensor *sy_gguf_files_find(const sy_gguf_files *f, const char *nam
     return find(f, name, &taken);
 }
 
+/* The keys may claim any size: before anything is made for it, there must be as many tensors as layers and about as many numbers. */
+sy_status sy_gguf_files_card(const sy_gguf_files *f, sy_gguf_card *c, sy_arena *a, sy_ledger *l, sy_err *err)
+{
+    double want, have = 0;
+    SY_TRY(sy_gguf_card_read(c, &f->all, a, l, err));
+    sy_spec_size(&c->spec, 0, &want, NULL, NULL);
+    for (int k = 0; k < f->all.n; k++) have += (double)f->all.t[k].n;
+    if (c->spec.num_hidden_layers > f->all.n) return sy_fail(err, SY_ESHAPE, "%s: its keys describe %d layers, it holds %d tensors", f->all.file, c->spec.num_hidden_layers, f->all.n);
+    if (want >= 1 << 26 && have < want / 8) return sy_fail(err, SY_ESHAPE, "%s: its keys describe %.3g parameters, it holds %.3g", f->all.file, want, have);
+    return SY_OK;
+}
+
 /* --- pieces ----------------------------------------------------------------------------------------------------------------- */
 
 /* Dimensions of 1 in front may be written or not. */
@@ -115,15 +127,43 @@ static char *shape(const int64_t *dim, int nd, char *buf, size_t size)
     return buf;
 }
 
-sy_status sy_gguf_piece(sy_gguf_files *f, const sy_gguf_card *c, const sy_param *p, int e, sy_place *at, const sy_gguf_tensor **t, sy_err *err)
+static sy_status check_shape(const sy_gguf_files *f, const sy_gguf_tensor *t, const sy_place *at, sy_err *err)
+{
+    char have[96], want[96];
+    if (same_shape(t, at)) return SY_OK;
+    return sy_fail(err, SY_ESHAPE, "%s: tensor '%s' is %s; the file's keys give it %s", f->g[0].file, t->name, shape(t->dim, t->nd, have, sizeof have), shape(at->dim, at->nd, want, sizeof want));
+}
+
+/* blk.N.attn_kv_b of latent attention as two tensors: attn_k_b [H][kv_lora_rank][nope] and attn_v_b [H][v_head_dim][kv_lora_rank]. */
+static sy_status find_halves(sy_gguf_files *f, const sy_gguf_card *c, const sy_place *at, sy_gguf_source *from, sy_err *err)
+{
+    const sy_spec *s = &c->spec;
+    bool *k_taken, *v_taken;
+    char name[SY_TENSOR_NAME];
+    const char *stem = strstr(at->name, "attn_kv_b.weight");
+    if (!stem || s->attention != SY_MLA) return SY_OK;
+    snprintf(name, sizeof name, "%.*sattn_k_b.weight", (int)(stem - at->name), at->name);
+    const sy_gguf_tensor *k = find(f, name, &k_taken);
+    snprintf(name, sizeof name, "%.*sattn_v_b.weight", (int)(stem - at->name), at->name);
+    const sy_gguf_tensor *v = find(f, name, &v_taken);
+    if (!k || !v) return SY_OK;
+    SY_TRY(check_shape(f, k, &(sy_place){ .nd = 3, .dim = { s->num_attention_heads, s->kv_lora_rank, s->qk_nope_head_dim } }, err));
+    SY_TRY(check_shape(f, v, &(sy_place){ .nd = 3, .dim = { s->num_attention_heads, s->v_head_dim, s->kv_lora_rank } }, err));
+    *k_taken = *v_taken = true;
+    *from = (sy_gguf_source){ k, v };
+    return SY_OK;
+}
+
+sy_status sy_gguf_piece(sy_gguf_files *f, const sy_gguf_card *c, const sy_param *p, int e, sy_place *at, sy_gguf_source *from, sy_err *err)
 {
     bool *taken = NULL;
-    char have[96], want[96];
-    *t = NULL;
-    for (int n = 0; !*t && sy_place_of(at, &c->names, &c->spec, p, e, n); n++) *t = find(f, at->name, &taken);
-    if (!*t) { sy_place_of(at, &c->names, &c->spec, p, e, 0); return SY_OK; }
-    if (!same_shape(*t, at))
-        return sy_fail(err, SY_ESHAPE, "%s: tensor '%s' is %s; the file's keys give it %s", f->g[0].file, at->name, shape((*t)->dim, (*t)->nd, have, sizeof have), shape(at->dim, at->nd, want, sizeof want));
+    *from = (sy_gguf_source){ 0 };
+    for (int n = 0; !from->t && sy_place_of(at, &c->names, &c->spec, p, e, n); n++) from->t = find(f, at->name, &taken);
+    if (!from->t) {
+        sy_place_of(at, &c->names, &c->spec, p, e, 0);
+        return find_halves(f, c, at, from, err);
+    }
+    SY_TRY(check_shape(f, from->t, at, err));
     *taken = true;
     return SY_OK;
 }
@@ -137,15 +177,42 @@ size_t sy_gguf_row(const sy_place *at, int head_dim, int n)
     return at->base / (size_t)at->cols + (size_t)(n / at->block) * (size_t)at->block_step + (size_t)(n % at->block) + (size_t)at->first;
 }
 
-sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_tensor *t, int head_dim, int from, int n, sy_real *out, sy_err *err)
+static sy_status readable(const sy_gguf_tensor *t, size_t cols, sy_err *err)
+{
+    if (t->type != SY_WTYPES && (cols > 1 || sy_wtype_block(t->type) == 1)) return SY_OK;
+    return sy_fail(err, SY_EUNSUP, "tensor '%s' is of type %s, which is not read", t->name, sy_gguf_tensor_type(t->id));
+}
+
+/* Rows of kv_b from its halves: of each head first nope rows, columns of k's matrix of that head, then those of v. */
+static void read_halves(const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out)
+{
+    size_t R = (size_t)s->kv_lora_rank, nope = (size_t)s->qk_nope_head_dim, wide = (size_t)s->v_head_dim, block = (size_t)sy_wtype_block(from->t->type);
+    for (int i = 0; i < n; i++) {
+        size_t head = (size_t)(row + i) / (nope + wide), k = (size_t)(row + i) % (nope + wide);
+        if (k >= nope) sy_weight_read(from->v->type, from->v->data, (head * wide + k - nope) * R, R, out + (size_t)i * R);
+        else for (size_t c = 0; c < R; c++) {        /* one value of each row, from the block that holds it */
+            sy_real part[SY_BLOCK_MAX];
+            sy_weight_read(from->t->type, from->t->data, (head * R + c) * nope + k / block * block, block, part);
+            out[(size_t)i * R + c] = part[k % block];
+        }
+    }
+}
+
+sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out, sy_err *err)
 {
     size_t K = (size_t)at->cols;
-    if (t->type == SY_WTYPES || (K == 1 && sy_wtype_block(t->type) > 1)) return sy_fail(err, SY_EUNSUP, "tensor '%s' is of type %s, which is not read", t->name, sy_gguf_tensor_type(t->id));
+    const sy_gguf_tensor *t = from->t;
+    SY_TRY(readable(t, K, err));
+    if (from->v) {
+        SY_TRY(readable(from->v, K, err));
+        read_halves(from, s, row, n, out);
+        return SY_OK;
+    }
     for (int i = 0; i < n; ) {                       /* rows that follow each other in the file are read together */
-        size_t row = sy_gguf_row(at, head_dim, from + i);
+        size_t first = sy_gguf_row(at, s->head_dim, row + i);
         int run = 1;
-        while (i + run < n && sy_gguf_row(at, head_dim, from + i + run) == row + (size_t)run) run++;
-        sy_weight_read(t->type, t->data, row * K, (size_t)run * K, out + (size_t)i * K);
+        while (i + run < n && sy_gguf_row(at, s->head_dim, row + i + run) == first + (size_t)run) run++;
+        sy_weight_read(t->type, t->data, first * K, (size_t)run * K, out + (size_t)i * K);
         i += run;
     }
     return SY_OK;
@@ -216,15 +283,23 @@ static sy_status load_param(loading *ld, sy_param *p, sy_err *err)
     int pieces = sy_param_pieces(p);
     size_t each = p->n / (size_t)pieces;
     sy_place at;
+    sy_gguf_source from;
     const sy_gguf_tensor *t, *last = NULL;
-    SY_TRY(sy_gguf_piece(ld->f, ld->c, p, 0, &at, &t, err));
+    SY_TRY(sy_gguf_piece(ld->f, ld->c, p, 0, &at, &from, err));
+    t = from.t;
     if (t && stays(p) && in_one(ld, p, &at, t) && at.cols % sy_wtype_block(t->type) == 0) return keep(ld, p, &at, t, err);
     if (!sy_param_own(p, &ld->m->arena)) return sy_fail(err, SY_ENOMEM, "no memory for %s", p->name);
     for (int e = 0; e < pieces; e++) {
-        SY_TRY(sy_gguf_piece(ld->f, ld->c, p, e, &at, &t, err));
-        if (!t) { SY_TRY(sy_ledger_add(ld->l, SY_L_MISSING, at.name, NULL, 0, err)); continue; }
-        SY_TRY(sy_gguf_piece_rows(&at, t, ld->m->spec.head_dim, 0, at.rows, (sy_real *)p->w.data + (size_t)e * each, err));
+        SY_TRY(sy_gguf_piece(ld->f, ld->c, p, e, &at, &from, err));
+        t = from.t;
+        if (!t) {
+            SY_TRY(sy_ledger_add(ld->l, SY_L_MISSING, at.name, NULL, 0, err));
+            if (at.nd == p->w.nd) return SY_OK;      /* a stack: the same tensor for every piece */
+            continue;
+        }
+        SY_TRY(sy_gguf_piece_rows(&at, &from, &ld->m->spec, 0, at.rows, (sy_real *)p->w.data + (size_t)e * each, err));
         if (t != last) SY_TRY(account(ld, t, p, t->type == SY_W_F32 ? "" : ", as numbers", err));
+        if (from.v) SY_TRY(account(ld, from.v, p, ", as numbers", err));
         last = t;
     }
     return SY_OK;
@@ -236,15 +311,6 @@ static sy_status load_all(void *arg, sy_err *err)
     for (int i = 0; i < ld->m->params.n; i++) SY_TRY(load_param(ld, ld->m->params.p[i], err));
     SY_TRY(sy_gguf_rest(ld->f, ld->c, ld->l, err));
     return sy_ledger_settle(ld->l, err);
-}
-
-/* The keys may claim any size; the tensors must hold about that many numbers. */
-static sy_status check_size(const sy_gguf_files *f, const sy_gguf_card *c, sy_err *err)
-{
-    double want, have = 0;
-    sy_spec_size(&c->spec, 0, &want, NULL, NULL);
-    for (int i = 0; i < f->n; i++) for (int k = 0; k < f->g[i].n; k++) have += (double)f->g[i].t[k].n;
-    return want < 1 << 26 || have >= want / 8 ? SY_OK : sy_fail(err, SY_ESHAPE, "%s: its keys describe %.3g parameters, it holds %.3g", f->g[0].file, want, have);
 }
 
 static void close_files(void *files)
@@ -264,8 +330,7 @@ sy_status sy_gguf_model_load(sy_model **out, sy_engine *eng, const char *path, u
     sy_status st = f ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
     if (st == SY_OK && how & SY_MODEL_TRAIN) st = sy_fail(err, SY_EUNSUP, "%s: the weights of a GGUF file are read where they lie and cannot be trained; convert it to a folder first", path);
     if (st == SY_OK) st = sy_gguf_files_open(f, path, err);
-    if (st == SY_OK) st = sy_gguf_card_read(&c, &f->all, &a, l, err);
-    if (st == SY_OK) st = check_size(f, &c, err);
+    if (st == SY_OK) st = sy_gguf_files_card(f, &c, &a, l, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, SY_MODEL_BARE, 0, err), "%s", path);
     if (st == SY_OK) st = sy_map_guard(path, load_all, &(loading){ m, f, &c, l }, err);
     sy_arena_free(&a);

@@ -20,12 +20,19 @@ typedef struct sy_gguf_files {
 sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, sy_err *err);
 void      sy_gguf_files_close(sy_gguf_files *f);                    /* copes with a zeroed one */
 const sy_gguf_tensor *sy_gguf_files_find(const sy_gguf_files *f, const char *name);
+/* sy_gguf_card_read of these files, and that they hold about as much as their keys claim. */
+sy_status sy_gguf_files_card(const sy_gguf_files *f, sy_gguf_card *c, sy_arena *a, sy_ledger *l, sy_err *err);
 bool      sy_is_gguf(const char *path);                             /* a file whose name ends in .gguf */
 
-/* Where piece e of a parameter lies; NULL in *t when no file has it. SY_ESHAPE: its dimensions are others than the spec's. Marks it as taken. */
-sy_status sy_gguf_piece(sy_gguf_files *f, const sy_gguf_card *c, const sy_param *p, int e, sy_place *at, const sy_gguf_tensor **t, sy_err *err);
-/* Rows from .. from+n-1 of such a piece as numbers. SY_EUNSUP for a type that cannot be read. */
-sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_tensor *t, int head_dim, int from, int n, sy_real *out, sy_err *err);
+typedef struct sy_gguf_source {         /* what a piece is read from */
+    const sy_gguf_tensor *t;            /* NULL: no file has it */
+    const sy_gguf_tensor *v;            /* kv_b of latent attention in the newer form of files: t holds each head's part for keys turned round, v that for values */
+} sy_gguf_source;
+
+/* Where piece e of a parameter lies. SY_ESHAPE: its dimensions are others than the spec's. Marks its tensors as taken. */
+sy_status sy_gguf_piece(sy_gguf_files *f, const sy_gguf_card *c, const sy_param *p, int e, sy_place *at, sy_gguf_source *from, sy_err *err);
+/* Rows row .. row+n-1 of such a piece as numbers. SY_EUNSUP for a type that cannot be read. */
+sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out, sy_err *err);
 /* The row of the file in which row n of own stands. */
 size_t    sy_gguf_row(const sy_place *at, int head_dim, int n);
 /* What no piece took, with the rule that leaves it out or as unknown. */

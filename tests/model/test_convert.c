@@ -250,6 +250,65 @@ static void refused(void **state)
     free(dir), free(gguf), free(out), free(odd), free(bad), free(big);
 }
 
+/* Latent attention as newer files have it: attn_k_b with each head's matrix turned round, attn_v_b, lengths of what the cache holds. */
+static void two_halves(void **state)
+{
+    enum { H = 4, R = 32, NOPE = 16, ROT = 8, V = 16 };
+    static sy_real want[T * 61], got[T * 61];
+    static float k[H * R * NOPE], v[H * V * R];
+    char *dir = strdup(fresh("model")), *old = strdup(fresh("old.gguf")), *new = strdup(fresh("new.gguf")), *back = strdup(fresh("back"));
+    sy_model *m = model_of("layers=sparse,attention=mla,q_lora_rank=0,kv_lora_rank=32,qk_nope_head_dim=16,qk_rope_head_dim=8,v_head_dim=16,rope_interleaved=true,"
+                           "router='topk:top_k=2',num_experts=3,moe_intermediate_size=32,shared_expert_intermediate_size=32");
+    sy_gguf_files f;
+    sy_gguf_writer w;
+    (void)state;
+    save(m, dir);
+    sy_model_free(m);
+    sy_expect_ok(convert_to(dir, old, NULL, err));
+    load_logits(old, want);
+    sy_expect_ok(sy_gguf_files_open(&f, old, err));
+    sy_expect_ok(sy_gguf_writer_open(&w, new, err));
+    for (int i = 0; i < f.g[0].keys; i++) {
+        const char *name = f.g[0].key[i].key;
+        if (!strcmp(name, "deepseek2.attention.head_count_kv")) sy_gguf_put_u32(&w, name, 1);
+        else if (!strcmp(name, "deepseek2.attention.key_length")) sy_gguf_put_u32(&w, name, R + ROT), sy_gguf_put_u32(&w, "deepseek2.attention.key_length_mla", NOPE + ROT);
+        else if (!strcmp(name, "deepseek2.attention.value_length")) sy_gguf_put_u32(&w, name, R), sy_gguf_put_u32(&w, "deepseek2.attention.value_length_mla", V);
+        else sy_gguf_put_key(&w, &f.g[0].key[i]);
+    }
+    for (int pass = 0; pass < 2; pass++) {           /* infos, then data */
+        for (int i = 0; i < f.g[0].n; i++) {
+            const sy_gguf_tensor *t = &f.g[0].t[i];
+            char name[64];
+            bool halves = strstr(t->name, "attn_kv_b") != NULL;
+            for (size_t h = 0; halves && h < H; h++)
+                for (size_t r = 0; r < R; r++) {
+                    for (size_t n = 0; n < NOPE; n++) memcpy(&k[(h * R + r) * NOPE + n], t->data + 4 * ((h * (NOPE + V) + n) * R + r), 4);
+                    for (size_t n = 0; n < V; n++) memcpy(&v[(h * V + n) * R + r], t->data + 4 * ((h * (NOPE + V) + NOPE + n) * R + r), 4);
+                }
+            if (pass && halves) {
+                sy_expect_ok(sy_gguf_writer_data(&w, k, sizeof k, err));
+                sy_expect_ok(sy_gguf_writer_data(&w, v, sizeof v, err));
+            } else if (pass) sy_expect_ok(sy_gguf_writer_data(&w, t->data, t->bytes, err));
+            else if (halves) {
+                snprintf(name, sizeof name, "blk.%c.attn_k_b.weight", t->name[4]);
+                sy_expect_ok(sy_gguf_put_tensor(&w, name, 0, 3, (int64_t[]){ H, R, NOPE }, err));
+                snprintf(name, sizeof name, "blk.%c.attn_v_b.weight", t->name[4]);
+                sy_expect_ok(sy_gguf_put_tensor(&w, name, 0, 3, (int64_t[]){ H, V, R }, err));
+            } else sy_expect_ok(sy_gguf_put_tensor(&w, t->name, t->id, t->nd, t->dim, err));
+        }
+        if (!pass) sy_expect_ok(sy_gguf_writer_begin(&w, err));
+    }
+    sy_expect_ok(sy_gguf_writer_close(&w, err));
+    sy_gguf_writer_abandon(&w);
+    sy_gguf_files_close(&f);
+    load_logits(new, got);
+    sy_expect_same("logits", got, want, sizeof got);
+    sy_expect_ok(convert_to(new, back, NULL, err));
+    load_logits(back, got);
+    sy_expect_close("logits from the folder", got, want, T * 61, sizeof(sy_real) == 4 ? 0 : 1e-4, 0);
+    free(dir), free(old), free(new), free(back);
+}
+
 static void put_part(const sy_gguf *g, const char *path, int no, int from, int to)
 {
     sy_gguf_writer w;
@@ -300,7 +359,7 @@ static void split(void **state)
 static void hostile_keys(void **state)
 {
     static const struct { const char *key; uint32_t v; const char *part; } cases[] = {
-        { "llama.block_count", 0, "block_count' is 0" }, { "llama.block_count", 1u << 31, "block_count' is 2147483648" }, { "llama.expert_used_count", 9, "num_experts_per_tok 9" },
+        { "llama.block_count", 0, "block_count' is 0" }, { "llama.block_count", 1u << 31, "block_count' is 2147483648" }, { "llama.block_count", 1000, "describe 1000 layers" }, { "llama.expert_used_count", 9, "num_experts_per_tok 9" },
         { "llama.expert_count", 1u << 31, "expert_count' is 2147483648" }, { "llama.attention.head_count", 0, NULL }, { "llama.attention.head_count", 1u << 31, NULL },
         { "llama.attention.head_count_kv", 3, "num_key_value_heads 3" }, { "llama.attention.key_length", 0, "key_length' is 0" }, { "llama.vocab_size", 62, "vocab_size is 62" },
         { "llama.expert_used_count", 0, NULL },
@@ -347,6 +406,6 @@ static int close_engine(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(split), cmocka_unit_test(hostile_keys) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(two_halves), cmocka_unit_test(split), cmocka_unit_test(hostile_keys) };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
