@@ -733,9 +733,10 @@ sy_status sy_state_load(sy_model *m, const char *path, sy_state_item *item, int 
 sy_status sy_checkpoint_find(const char *dir, char *out, size_t size, sy_err *err)
 {
     char path[1024], steps[1024];
-    if (!sy_is_dir(dir)) return sy_fail(err, SY_ENOENT, "%s is not a folder; give the folder of a model or of a training run", dir);
+    bool file = sy_is_gguf(dir) && sy_file_exists(dir) && !sy_is_dir(dir);
+    if (!file && !sy_is_dir(dir)) return sy_fail(err, SY_ENOENT, "%s is not a folder; give the folder of a model or of a training run, or a GGUF file", dir);
     SY_TRY(sy_path(path, sizeof path, dir, "config.json", err));
-    if (sy_file_exists(path)) {
+    if (file || sy_file_exists(path)) {
         if (strlen(dir) >= size) return sy_fail(err, SY_EARG, "the path %.80s... is too long", dir);
         snprintf(out, size, "%s", dir);
         return SY_OK;

@@ -44,7 +44,7 @@ sy_status sy_state_save(const sy_model *m, const char *path, const sy_state_item
 /* Every item must be there; moments of every trained parameter too, else SY_EFORMAT: a state of another run. */
 sy_status sy_state_load(sy_model *m, const char *path, sy_state_item *item, int n, sy_err *err);
 
-/* The folder with the model: DIR itself when it holds config.json, else the complete DIR/checkpoints/step-N of largest N. */
+/* The folder with the model: DIR itself when it holds config.json or is a GGUF file, else the complete DIR/checkpoints/step-N of largest N. */
 sy_status sy_checkpoint_find(const char *dir, char *out, size_t size, sy_err *err);
 
 #endif
