@@ -8,7 +8,7 @@
 
 #include "core/alloc.h"
 #include "core/json.h"
-#include "core/utf8.h"
+#include "model/tokenizer.h"
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER = 4, UNUSED = 5, BYTE = 6, MAX_FILE = 1 << 29 };
 
@@ -20,15 +20,10 @@ enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER = 4, UNUSED = 5, BYTE = 6, MAX
 #define O200K_END "(?i:" GPT2_WORDS ")?"
 
 /* Rules that cut text into words before merging, and their names: one expression with ByteLevel behind it that has none of its own; NULL: the
- * expression of ByteLevel itself; "digits": each digit alone before that. The first name of a rule is written. */
+ * expression of ByteLevel itself; "digits": each digit alone before that. Several names mean one rule: here stands the one that is written. */
 static const struct { const char *rule, *pre; } rules[] = {
-    { NULL, "gpt-2" }, { NULL, "mpt" }, { NULL, "olmo" }, { NULL, "jais" }, { NULL, "phi-2" }, { NULL, "roberta-bpe" },
-    { "digits", "starcoder" }, { "digits", "refact" }, { "digits", "command-r" }, { "digits", "smollm" }, { "digits", "codeshell" }, { "digits", "exaone" }, { "digits", "minerva-7b" },
-    { LLAMA3("\\p{N}{1,3}"), "llama-bpe" }, { LLAMA3("\\p{N}{1,3}"), "llama3" }, { LLAMA3("\\p{N}{1,3}"), "llama-v3" }, { LLAMA3("\\p{N}{1,3}"), "dbrx" }, { LLAMA3("\\p{N}{1,3}"), "smaug-bpe" },
-    { LLAMA3("\\p{N}{1,3}"), "glm4" }, { LLAMA3("\\p{N}{1,3}"), "chatglm-bpe" }, { LLAMA3("\\p{N}{1,3}"), "falcon3" }, { LLAMA3("\\p{N}{1,3}"), "pixtral" },
-    { LLAMA3("\\p{N}"), "qwen2" }, { LLAMA3("\\p{N}"), "deepseek-r1-qwen" }, { LLAMA3("\\p{N}"), "stablelm2" }, { LLAMA3("\\p{N}"), "megrez" }, { LLAMA3("\\p{N}"), "hunyuan" },
+    { NULL, "gpt-2" }, { "digits", "starcoder" }, { LLAMA3("\\p{N}{1,3}"), "llama-bpe" }, { LLAMA3("\\p{N}"), "qwen2" },
     { "[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "*" O200K_LOWER "+" O200K_END "|[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "+" O200K_LOWER "*" O200K_END O200K_TAIL, "gpt-4o" },
-    { "[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "*" O200K_LOWER "+" O200K_END "|[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "+" O200K_LOWER "*" O200K_END O200K_TAIL, "llama4" },
 };
 
 /* --- from a folder --------------------------------------------------------------------------------------------------------------- */
@@ -305,186 +300,34 @@ static sy_status put_file(const char *dir, const char *name, sy_buf *b, sy_err *
     return st;
 }
 
-typedef struct tokens { const char **text; size_t *len; int32_t *type; double *score; uint64_t n; bool add_bos, add_space; int64_t bos, eos; const char *pre; sy_arena a; } tokens;
+typedef struct special { int64_t bos, eos; bool add_bos; const char *bos_text, *eos_text; sy_arena a; } special;
 
-static sy_status read_tokens(tokens *t, const sy_gguf *g, sy_err *err)
+/* The text of token `id`, copied; NULL when there is none. */
+static sy_status token_at(special *t, const sy_gguf *g, int64_t id, const char **out, sy_err *err)
 {
-    const sy_gguf_key *k = sy_gguf_key_find(g, "tokenizer.ggml.tokens"), *types = sy_gguf_key_find(g, "tokenizer.ggml.token_type"), *scores = sy_gguf_key_find(g, "tokenizer.ggml.scores");
-    if (!k || k->type != SY_GGUF_ARRAY || k->elem != SY_GGUF_TEXT) return sy_fail(err, SY_EFORMAT, "%s: key 'tokenizer.ggml.tokens' must be an array of texts", g->file);
-    if (types && types->n != k->n) return sy_fail(err, SY_EFORMAT, "%s: there are %llu tokens and %llu types of tokens", g->file, (unsigned long long)k->n, (unsigned long long)types->n);
-    if (scores && scores->n != k->n) return sy_fail(err, SY_EFORMAT, "%s: there are %llu tokens and %llu scores", g->file, (unsigned long long)k->n, (unsigned long long)scores->n);
-    t->n = k->n;
-    t->text = sy_arena_array(&t->a, k->n + 1, sizeof *t->text);
-    t->len = sy_arena_array(&t->a, k->n + 1, sizeof *t->len);
-    t->type = sy_arena_array(&t->a, k->n + 1, sizeof *t->type);
-    t->score = sy_arena_array(&t->a, k->n + 1, sizeof *t->score);
-    if (!t->text || !t->len || !t->type || !t->score) return sy_fail(err, SY_ENOMEM, "%s: no memory for %llu tokens", g->file, (unsigned long long)k->n);
+    const sy_gguf_key *k = sy_gguf_key_find(g, "tokenizer.ggml.tokens");
+    if (!k || k->elem != SY_GGUF_TEXT || id < 0 || (uint64_t)id >= k->n) return SY_OK;
     const uint8_t *at = k->data;
-    for (uint64_t i = 0; i < t->n; i++) {
-        int64_t type = NORMAL;
-        const char *p = sy_gguf_next_text(&at, &t->len[i]);
-        char *copy = sy_arena_alloc(&t->a, t->len[i] + 1);
-        if (!copy) return sy_fail(err, SY_ENOMEM, "%s: no memory for %llu tokens", g->file, (unsigned long long)k->n);
-        memcpy(copy, p, t->len[i]);
-        copy[t->len[i]] = 0;
-        t->text[i] = copy;
-        if (types && !sy_gguf_elem_int(types, i, &type)) return sy_fail(err, SY_EFORMAT, "%s: key 'tokenizer.ggml.token_type' must hold whole numbers", g->file);
-        t->type[i] = (int32_t)type;
-        if (scores && !sy_gguf_elem_real(scores, i, &t->score[i])) return sy_fail(err, SY_EFORMAT, "%s: key 'tokenizer.ggml.scores' must hold numbers", g->file);
-    }
-    return SY_OK;
+    const char *p = NULL;
+    size_t n = 0;
+    for (int64_t i = 0; i <= id; i++) p = sy_gguf_next_text(&at, &n);
+    *out = sy_arena_printf(&t->a, "%.*s", (int)(n > 1000 ? 1000 : n), p);
+    return *out ? SY_OK : sy_fail(err, SY_ENOMEM, "%s: no memory for its special tokens", g->file);
 }
 
-static void added_tokens(sy_json *j, const tokens *t)
-{
-    sy_json_key(j, "added_tokens");
-    sy_json_begin(j, '[');
-    for (uint64_t i = 0; i < t->n; i++) {
-        if (t->type[i] != CONTROL && t->type[i] != USER && t->type[i] != UNKNOWN) continue;
-        sy_json_begin(j, '{');
-        sy_json_key(j, "id"), sy_json_int(j, (long long)i);
-        sy_json_key(j, "content"), sy_json_bytes(j, t->text[i], t->len[i]);
-        sy_json_key(j, "single_word"), sy_json_bool(j, false);
-        sy_json_key(j, "lstrip"), sy_json_bool(j, false);
-        sy_json_key(j, "rstrip"), sy_json_bool(j, false);
-        sy_json_key(j, "normalized"), sy_json_bool(j, false);
-        sy_json_key(j, "special"), sy_json_bool(j, t->type[i] != USER);
-        sy_json_end(j, '}');
-    }
-    sy_json_end(j, ']');
-}
-
-static void byte_level(sy_json *j, bool regex)
-{
-    sy_json_begin(j, '{');
-    sy_json_key(j, "type"), sy_json_text(j, "ByteLevel");
-    sy_json_key(j, "add_prefix_space"), sy_json_bool(j, false);
-    sy_json_key(j, "trim_offsets"), sy_json_bool(j, true);
-    sy_json_key(j, "use_regex"), sy_json_bool(j, regex);
-    sy_json_end(j, '}');
-}
-
-static void pre_tokenizer(sy_json *j, const char *rule)
-{
-    sy_json_key(j, "pre_tokenizer");
-    if (!rule) { byte_level(j, true); return; }
-    sy_json_begin(j, '{');
-    sy_json_key(j, "type"), sy_json_text(j, "Sequence");
-    sy_json_key(j, "pretokenizers");
-    sy_json_begin(j, '[');
-    sy_json_begin(j, '{');
-    if (!strcmp(rule, "digits")) {
-        sy_json_key(j, "type"), sy_json_text(j, "Digits");
-        sy_json_key(j, "individual_digits"), sy_json_bool(j, true);
-    } else {
-        sy_json_key(j, "type"), sy_json_text(j, "Split");
-        sy_json_key(j, "pattern"), sy_json_begin(j, '{'), sy_json_key(j, "Regex"), sy_json_text(j, rule), sy_json_end(j, '}');
-        sy_json_key(j, "behavior"), sy_json_text(j, "Isolated");
-        sy_json_key(j, "invert"), sy_json_bool(j, false);
-    }
-    sy_json_end(j, '}');
-    byte_level(j, !strcmp(rule, "digits"));
-    sy_json_end(j, ']');
-    sy_json_end(j, '}');
-}
-
-static void post_processor(sy_json *j, const tokens *t)
-{
-    sy_json_key(j, "post_processor");
-    if (!t->add_bos || t->bos < 0 || (uint64_t)t->bos >= t->n) { sy_json_null(j); return; }
-    const char *bos = t->text[t->bos];
-    sy_json_begin(j, '{');
-    sy_json_key(j, "type"), sy_json_text(j, "TemplateProcessing");
-    for (int pair = 0; pair < 2; pair++) {
-        sy_json_key(j, pair ? "pair" : "single");
-        sy_json_begin(j, '[');
-        for (int k = 0; k <= pair; k++) {
-            sy_json_begin(j, '{'), sy_json_key(j, "SpecialToken"), sy_json_begin(j, '{');
-            sy_json_key(j, "id"), sy_json_text(j, bos), sy_json_key(j, "type_id"), sy_json_int(j, k);
-            sy_json_end(j, '}'), sy_json_end(j, '}');
-            sy_json_begin(j, '{'), sy_json_key(j, "Sequence"), sy_json_begin(j, '{');
-            sy_json_key(j, "id"), sy_json_text(j, k ? "B" : "A"), sy_json_key(j, "type_id"), sy_json_int(j, k);
-            sy_json_end(j, '}'), sy_json_end(j, '}');
-        }
-        sy_json_end(j, ']');
-    }
-    sy_json_key(j, "special_tokens"), sy_json_begin(j, '{'), sy_json_key(j, bos), sy_json_begin(j, '{');
-    sy_json_key(j, "id"), sy_json_text(j, bos);
-    sy_json_key(j, "ids"), sy_json_begin(j, '['), sy_json_int(j, t->bos), sy_json_end(j, ']');
-    sy_json_key(j, "tokens"), sy_json_begin(j, '['), sy_json_text(j, bos), sy_json_end(j, ']');
-    sy_json_end(j, '}'), sy_json_end(j, '}');
-    sy_json_end(j, '}');
-}
-
-static void vocabulary(sy_json *j, const tokens *t)
-{
-    sy_json_key(j, "vocab");
-    sy_json_begin(j, '{');
-    for (uint64_t i = 0; i < t->n; i++) {
-        if (t->type[i] == UNUSED) continue;
-        sy_buf_reserve(j->b, t->len[i] + 16);
-        sy_json_key(j, t->text[i]), sy_json_int(j, (long long)i);
-    }
-    sy_json_end(j, '}');
-}
-
-static sy_status gpt2_json(sy_buf *b, const tokens *t, const sy_gguf *g, sy_err *err)
-{
-    const sy_gguf_key *merges = sy_gguf_key_find(g, "tokenizer.ggml.merges");
-    const char *rule = NULL;
-    sy_json j;
-    size_t i = 0;
-    while (i < SY_COUNT(rules) && strcmp(rules[i].pre, t->pre)) i++;
-    if (i == SY_COUNT(rules)) return sy_fail(err, SY_EUNSUP, "%s: the rule '%.40s' of tokenizer.ggml.pre cannot be written as a tokenizer.json", g->file, t->pre);
-    if (!merges || merges->elem != SY_GGUF_TEXT) return sy_fail(err, SY_EFORMAT, "%s: key 'tokenizer.ggml.merges' must be an array of texts", g->file);
-    rule = rules[i].rule;
-    sy_json_open(&j, b, 0);
-    sy_json_begin(&j, '{');
-    sy_json_key(&j, "version"), sy_json_text(&j, "1.0");
-    sy_json_key(&j, "truncation"), sy_json_null(&j);
-    sy_json_key(&j, "padding"), sy_json_null(&j);
-    added_tokens(&j, t);
-    sy_json_key(&j, "normalizer"), sy_json_null(&j);
-    pre_tokenizer(&j, rule);
-    post_processor(&j, t);
-    sy_json_key(&j, "decoder"), byte_level(&j, true);
-    sy_json_key(&j, "model"), sy_json_begin(&j, '{');
-    sy_json_key(&j, "type"), sy_json_text(&j, "BPE");
-    sy_json_key(&j, "dropout"), sy_json_null(&j);
-    sy_json_key(&j, "unk_token"), sy_json_null(&j);
-    sy_json_key(&j, "continuing_subword_prefix"), sy_json_null(&j);
-    sy_json_key(&j, "end_of_word_suffix"), sy_json_null(&j);
-    sy_json_key(&j, "fuse_unk"), sy_json_bool(&j, false);
-    sy_json_key(&j, "byte_fallback"), sy_json_bool(&j, false);
-    sy_json_key(&j, "ignore_merges"), sy_json_bool(&j, rule && strstr(rule, "{1,3}"));
-    vocabulary(&j, t);
-    sy_json_key(&j, "merges");
-    sy_json_begin(&j, '[');
-    const uint8_t *at = merges->data;
-    for (uint64_t m = 0; m < merges->n; m++) {       /* split at the first blank after the first byte */
-        size_t len;
-        const char *p = sy_gguf_next_text(&at, &len), *gap = len > 1 ? memchr(p + 1, ' ', len - 1) : NULL;
-        if (!gap) return sy_fail(err, SY_EFORMAT, "%s: merge %llu is no pair", g->file, (unsigned long long)m);
-        sy_json_begin(&j, '['), sy_json_bytes(&j, p, (size_t)(gap - p)), sy_json_bytes(&j, gap + 1, (size_t)(p + len - gap - 1)), sy_json_end(&j, ']');
-    }
-    sy_json_end(&j, ']');
-    sy_json_end(&j, '}');
-    sy_json_end(&j, '}');
-    return SY_OK;
-}
-
-static sy_status beside(const tokens *t, const sy_gguf *g, const char *dir, sy_err *err)
+/* What tokenizer.json does not say. */
+static sy_status beside(special *t, const sy_gguf *g, const char *dir, sy_err *err)
 {
     sy_buf b = { 0 };
     sy_json j;
     const char *template = NULL;
-    SY_TRY(sy_gguf_text(g, "tokenizer.chat_template", false, (sy_arena *)&t->a, &template, err));
+    SY_TRY(sy_gguf_text(g, "tokenizer.chat_template", false, &t->a, &template, err));
     sy_json_open(&j, &b, 2);
     sy_json_begin(&j, '{');
     sy_json_key(&j, "tokenizer_class"), sy_json_text(&j, "PreTrainedTokenizerFast");
-    if (t->bos >= 0 && (uint64_t)t->bos < t->n) sy_json_key(&j, "bos_token"), sy_json_text(&j, t->text[t->bos]);
-    if (t->eos >= 0 && (uint64_t)t->eos < t->n) sy_json_key(&j, "eos_token"), sy_json_text(&j, t->text[t->eos]);
-    sy_json_key(&j, "add_bos_token"), sy_json_bool(&j, t->add_bos);
+    if (t->bos_text) sy_json_key(&j, "bos_token"), sy_json_text(&j, t->bos_text);
+    if (t->eos_text) sy_json_key(&j, "eos_token"), sy_json_text(&j, t->eos_text);
+    if (sy_gguf_key_find(g, "tokenizer.ggml.add_bos_token")) sy_json_key(&j, "add_bos_token"), sy_json_bool(&j, t->add_bos);
     sy_json_key(&j, "clean_up_tokenization_spaces"), sy_json_bool(&j, false);
     if (template) sy_json_key(&j, "chat_template"), sy_json_text(&j, template);
     sy_json_end(&j, '}');
@@ -500,41 +343,52 @@ static sy_status beside(const tokens *t, const sy_gguf *g, const char *dir, sy_e
     return put_file(dir, "generation_config.json", &b, err);
 }
 
-static sy_status save(tokens *t, const sy_gguf *g, const char *model, const char *dir, sy_ledger *l, sy_err *err)
+/* As it came, or written down from the keys. What this engine cannot read as a tokenizer is named and not written. */
+static sy_status put_tokenizer(const sy_gguf *g, const char *dir, sy_ledger *l, sy_err *err)
 {
     const sy_gguf_key *whole = sy_gguf_key_find(g, "tokenizer.huggingface.json");
+    sy_tokenizer *t = NULL;
     sy_buf b = { 0 };
-    t->bos = t->eos = -1;
-    t->pre = "default";
-    if (strcmp(model, "none")) SY_TRY(read_tokens(t, g, err));
-    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, INT32_MAX, &t->bos, err));
-    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, INT32_MAX, &t->eos, err));
-    SY_TRY(sy_gguf_text(g, "tokenizer.ggml.pre", false, &t->a, &t->pre, err));
-    t->add_bos = !strcmp(t->pre, "llama-bpe") || !strcmp(t->pre, "llama3");
-    SY_TRY(sy_gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->add_bos, err));
     if (whole && whole->type == SY_GGUF_TEXT) {
         const uint8_t *at = whole->data;
         size_t n;
         const char *text = sy_gguf_next_text(&at, &n);
         sy_buf_put(&b, text, n);
-    } else if (!strcmp(model, "gpt2")) {
-        sy_status st = gpt2_json(&b, t, g, err);
-        if (st != SY_OK) { sy_buf_free(&b); return st; }
-    } else {
-        char note[96];
-        snprintf(note, sizeof note, "of kind '%.20s': not written as a tokenizer.json", model);
+        return put_file(dir, "tokenizer.json", &b, err);
+    }
+    sy_err why = { 0 };
+    sy_status st = sy_tokenizer_from_gguf(&t, g, &why);
+    if (st == SY_ENOMEM) return sy_fail(err, st, "%s", why.text);
+    if (st != SY_OK) {
+        char note[300];
+        snprintf(note, sizeof note, "not written as a tokenizer.json: %.250s", why.text);
         return sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", note, 0, err);
     }
-    SY_TRY(put_file(dir, "tokenizer.json", &b, err));
+    st = sy_tokenizer_save(t, dir, err);
+    sy_tokenizer_close(t);
+    return st;
+}
+
+static sy_status save(special *t, const sy_gguf *g, const char *dir, sy_ledger *l, sy_err *err)
+{
+    const char *model = "none";
+    t->bos = t->eos = -1;
+    SY_TRY(sy_gguf_text(g, "tokenizer.ggml.model", false, &t->a, &model, err));
+    if (!strcmp(model, "none") && !sy_gguf_key_find(g, "tokenizer.huggingface.json"))
+        return sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", "there is none: the folder has no tokenizer", 0, err);
+    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, INT32_MAX, &t->bos, err));
+    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, INT32_MAX, &t->eos, err));
+    SY_TRY(sy_gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->add_bos, err));
+    SY_TRY(token_at(t, g, t->bos, &t->bos_text, err));
+    SY_TRY(token_at(t, g, t->eos, &t->eos_text, err));
+    SY_TRY(put_tokenizer(g, dir, l, err));
     return beside(t, g, dir, err);
 }
 
 sy_status sy_gguf_save_tokenizer(const sy_gguf *g, const char *dir, sy_ledger *l, sy_err *err)
 {
-    tokens t = { 0 };
-    const char *model = "none";
-    sy_status st = sy_gguf_text(g, "tokenizer.ggml.model", false, &t.a, &model, err);
-    if (st == SY_OK) st = save(&t, g, model, dir, l, err);
+    special t = { 0 };
+    sy_status st = save(&t, g, dir, l, err);
     sy_arena_free(&t.a);
     return st;
 }
