@@ -527,7 +527,9 @@ sy_status sy_gguf_writer_close(sy_gguf_writer *g, sy_err *err)
 {
     if (!g->begun || g->left || g->at < g->n) return sy_fail(err, SY_EARG, "%s: tensor %llu of %llu is not written whole", g->w.path, (unsigned long long)g->at, (unsigned long long)g->n);
     SY_TRY(pad(g, g->size, err));
-    return sy_writer_close(&g->w, err);
+    SY_TRY(sy_writer_close(&g->w, err));
+    sy_gguf_writer_abandon(g);                       /* the file stands; what is left is memory */
+    return SY_OK;
 }
 
 void sy_gguf_writer_abandon(sy_gguf_writer *g)

@@ -108,7 +108,7 @@ void      sy_gguf_put_key(sy_gguf_writer *g, const sy_gguf_key *k);           /*
 sy_status sy_gguf_put_tensor(sy_gguf_writer *g, const char *name, uint32_t id, int nd, const int64_t *dim, sy_err *err);
 sy_status sy_gguf_writer_begin(sy_gguf_writer *g, sy_err *err);               /* all is declared: writes the head */
 sy_status sy_gguf_writer_data(sy_gguf_writer *g, const void *data, size_t n, sy_err *err);   /* the next n bytes, over borders of tensors never */
-sy_status sy_gguf_writer_close(sy_gguf_writer *g, sy_err *err);               /* SY_EARG when data is missing */
+sy_status sy_gguf_writer_close(sy_gguf_writer *g, sy_err *err);               /* SY_EARG when data is missing; on success nothing is left to free */
 void      sy_gguf_writer_abandon(sy_gguf_writer *g);
 
 #endif
