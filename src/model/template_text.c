@@ -410,17 +410,19 @@ sy_status sy__t_percent(sy__run *r, const sy__text *f, sy__val args, sy__val *ou
         size_t stop = next ? (size_t)(next - f->s) : f->n;
         sy__t_put(r, &o, f->s + at, f->m ? f->m + at : NULL, stop - at);
         if (!next) break;
-        char spec[32] = "%";
-        size_t k = 1;
-        bool left = false;
+        char flags[6] = "", spec[32];                /* each flag once; numbers as numbers: zeros before them may go on for ever */
+        size_t k = 0;
         int width = 0, precision = -1;
         sy__val v;
-        for (at = stop + 1; at < f->n && f->s[at] && strchr("-+ #0", f->s[at]) && k < 8; at++) left |= f->s[at] == '-', spec[k++] = f->s[at];
-        for (; at < f->n && f->s[at] >= '0' && f->s[at] <= '9' && width < 100; at++) width = 10 * width + f->s[at] - '0', spec[k++] = f->s[at];
+        for (at = stop + 1; at < f->n && f->s[at] && strchr("-+ #0", f->s[at]); at++)
+            if (!strchr(flags, f->s[at])) flags[k++] = f->s[at];
+        bool left = strchr(flags, '-');
+        for (; at < f->n && f->s[at] >= '0' && f->s[at] <= '9' && width < 100; at++) width = 10 * width + f->s[at] - '0';
         if (at < f->n && f->s[at] == '.')
-            for (spec[k++] = '.', precision = 0, at++; at < f->n && f->s[at] >= '0' && f->s[at] <= '9' && precision < 10; at++)
-                precision = 10 * precision + f->s[at] - '0', spec[k++] = f->s[at];
-        spec[k] = 0;
+            for (precision = 0, at++; at < f->n && f->s[at] >= '0' && f->s[at] <= '9' && precision < 10; at++) precision = 10 * precision + f->s[at] - '0';
+        k = (size_t)snprintf(spec, sizeof spec, "%%%s", flags);
+        if (width) k += (size_t)snprintf(spec + k, sizeof spec - k, "%d", width);
+        if (precision >= 0) snprintf(spec + k, sizeof spec - k, ".%d", precision);
         char kind = at < f->n ? f->s[at++] : 0;
         if (kind == '%') {
             sy__t_puts(r, &o, "%");

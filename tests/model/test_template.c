@@ -56,6 +56,8 @@ static const struct { const char *text, *want; } plain[] = {
     { "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% endfor %}", "a1b2" }, { "{% for x in [[1, [2]]] recursive %}{{ x if x is number else loop(x) }}{% endfor %}", "12" },
     { "{{ {'a': [1, '\u00e9\\n']} | tojson }} {{ [1, {}] | tojson(indent=1) }}", "{\"a\": [1, \"\u00e9\\n\"]} [\n 1,\n {}\n]" }, { "{{ 'a b' | title }} {{ 'aB' | capitalize }}", "A B Ab" },
     { "{{ [{'r': 'u'}, {'r': 'a'}] | selectattr('r', 'equalto', 'u') | list }}", "[{'r': 'u'}]" }, { "{{ [3, 1, 2] | sort | join('-') }}", "1-2-3" },
+    { "{{ '%-5d|%+05.1f|%000000000000000000000000000000000000000000007d|%- 6s|%#x|%.0000002f|%+++5d' % (3, 2.5, 42, 'ab', 255, 1.236, 7) }}",
+      "3    |+02.5|0000042|ab    |0xff|1.24|   +7" },                          /* flags and zeros again and again */
     { "{{ 'a\\nb' | indent(2) }}|{{ '  x ' | trim }}|{{ 'aXbX' | replace('X', '') }}", "a\n  b|x|ab" }, { "{{ strftime_now('%Y-%m-%d') }}", "2024-07-26" },
     { "{{ '%s is %d, %.1f' % ('a', 3, 2.25) }}", "a is 3, 2.2" }, { "{% set j = joiner('|') %}{% for i in [1, 2] %}{{ j() }}{{ i }}{% endfor %}", "1|2" },
     { "{{ 'x'.split() }} {{ ' a  b '.split() }} {{ 'a,b,'.split(',') }} {{ 'abc'.startswith(('x', 'a')) }}", "['x'] ['a', 'b'] ['a', 'b', ''] True" },
