@@ -15,13 +15,14 @@
 #include "kernels/peak.h"
 #include "train/step.h"
 
-typedef struct args { sy_list set; int repeat, batch, length; double seconds; bool csv; } args;
+typedef struct args { sy_list set; int repeat, batch, length; double seconds; bool csv, bf16; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG_SET(args, set, "keys of the model (switchyard help config)", sy_spec_opts),
     SY_FLAG(args, repeat, "repeat", 'r', SY_FLAG_INT, "N", "measurements after two that warm up; default 5"),
     SY_FLAG(args, batch, "batch", 'b', SY_FLAG_INT, "N", "train: rows of a step; default 8"),
     SY_FLAG(args, length, "length", 'l', SY_FLAG_INT, "N", "tokens of a row or prompt; default 512"),
+    SY_FLAG(args, bf16, "bf16", 0, SY_FLAG_ON, NULL, "train: products in bfloat16, as dtype=bfloat16 trains"),
     SY_FLAG(args, seconds, "seconds", 0, SY_FLAG_REAL, "S", "of each probe of a peak; default 0.3"),
     SY_FLAG(args, csv, "csv", 0, SY_FLAG_ON, NULL, "one row of comma-separated values, with a header"),
     { 0 }
@@ -137,7 +138,7 @@ static sy_status bench_train(sy_cli *cli, const args *a, row *r, sy_err *err)
     SY_TRY(batch_of(&cli->arena, rows, length, s.vocab_size, &b, err));
     SY_TRY(sy_model_new(&m, &cli->eng, &s, SY_MODEL_TRAIN, 1, err));
     sy_opt_defaults(sy_optim_opts, &o);
-    sy_stepper step = { .model = m, .optim = &o, .seed = 1, .batch_size = rows, .steps = n + WARM_UP };
+    sy_stepper step = { .model = m, .optim = &o, .seed = 1, .batch_size = rows, .bf16 = a->bf16, .steps = n + WARM_UP };
     sy_step_result res;
     sy_tape_init(&step.tape, &cli->eng, true);
     sy_status st = sy_stepper_learn(&step, err);

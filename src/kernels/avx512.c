@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/kernels.h"
+#include "kernels/pairs.h"
 
 #if !defined __AVX512F__ || !defined __AVX512DQ__
 #error "kernels/avx512.c needs the flags of its set: -march=x86-64-v4"
@@ -95,3 +95,11 @@ static inline double d_hsum(const dvec *d)
 }
 
 #include "kernels/vector.h"
+
+/* The same kernels with products in bfloat16 beside them. */
+#ifdef SY_HAVE_AVX512BF16
+TABLE(avx512bf16, .gemm16 = sy__gemm16_avx512bf16, .spin16 = sy__spin16_avx512bf16);
+#endif
+#ifdef SY_HAVE_AMX
+TABLE(amx, .gemm16 = sy__gemm16_amx, .spin16 = sy__spin16_amx);
+#endif

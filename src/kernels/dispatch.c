@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/kernels.h"
+#include "kernels/pairs.h"
 
 static bool always(void) { return true; }
 
@@ -21,6 +21,17 @@ static bool has_avx512(void)            /* all of x86-64-v4: the compiler may us
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #endif
+#ifdef SY_HAVE_AVX512BF16
+extern const sy_kernels sy_kernels_avx512bf16;
+static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+#ifdef SY_HAVE_AMX
+extern const sy_kernels sy_kernels_amx;
+static bool has_amx(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && sy__may_use_tiles();
+}
+#endif
 
 static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     /* slowest first */
     { &sy_kernels_ref, always },
@@ -29,6 +40,12 @@ static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     
 #endif
 #ifdef SY_HAVE_AVX512
     { &sy_kernels_avx512, has_avx512 },
+#endif
+#ifdef SY_HAVE_AVX512BF16
+    { &sy_kernels_avx512bf16, has_avx512bf16 },
+#endif
+#ifdef SY_HAVE_AMX
+    { &sy_kernels_amx, has_amx },
 #endif
 };
 

@@ -25,6 +25,12 @@ typedef struct sy_adamw {               /* one AdamW update of a flat run of wei
     double clip;                        /* gradients are multiplied by it first */
 } sy_adamw;
 
+/* A product in bfloat16, any of the three forms: C[m,n] = (acc ? C[m,n] : 0) + sum over k ascending of A[m*ars + k*aks] * B[k*bks + n*bns], the
+ * operands rounded to the nearest bfloat16, sums in sy_real. One of ars and aks is 1, and one of bks and bns. `work`: SY_GEMM16_WORK bytes,
+ * aligned to 64. How the sums of a few neighbouring k are taken, and whether denormal values count as zero, is the set's own. */
+enum { SY_GEMM16_WORK = 640 << 10 };
+typedef void sy_gemm16_fn(int M, int N, int K, const sy_real *A, size_t ars, size_t aks, const sy_real *B, size_t bks, size_t bns, sy_real *C, size_t ldc, bool acc, void *work);
+
 typedef struct sy_kernels {
     const char *name;
     int         nr;                     /* columns of one packed panel */
@@ -38,6 +44,8 @@ typedef struct sy_kernels {
     void (*gemm_panels)(int M, int N, int K, const sy_real *A, size_t ars, const sy_real *panels, sy_real *C, size_t ldc, bool acc);
     /* The same product straight from W [N,K]: same bits as through panels; for few rows, where packing does not pay. */
     void (*gemm_rows)(int M, int N, int K, const sy_real *A, size_t ars, const sy_real *W, size_t ldw, sy_real *C, size_t ldc, bool acc);
+    /* With instructions of its own for bfloat16; NULL in a set without them. Callers use sy_gemm16. */
+    sy_gemm16_fn *gemm16;
 
     /* element-wise over n values; y may be x unless said */
     void (*add)(size_t n, const sy_real *a, const sy_real *b, sy_real *y);
@@ -79,10 +87,14 @@ typedef struct sy_kernels {
 
     /* Nothing but n rounds of independent multiply-add chains in registers, for peak.h; returns how many multiply-adds that was. */
     size_t (*spin)(size_t n, sy_real *x);
+    size_t (*spin16)(size_t n);                                                        /* the same in bfloat16; NULL where gemm16 is */
 } sy_kernels;
 
+/* The set's gemm16, or its plain twin: rounded copies and the set's products of sy_real, with the sums of those. */
+void sy_gemm16(const sy_kernels *k, int M, int N, int K, const sy_real *A, size_t ars, size_t aks, const sy_real *B, size_t bks, size_t bns, sy_real *C, size_t ldc, bool acc, void *work);
+
 extern const sy_kernels sy_kernels_ref;
-/* The best set that this CPU runs, or the one named ("ref", "avx2", "avx512"); a name that is unknown, not built in or not
+/* The best set that this CPU runs, or the one named ("ref", "avx2", "avx512", "avx512bf16", "amx"); a name that is unknown, not built in or not
  * runnable here is SY_EUNSUP and lists what there is. name NULL: the best. */
 sy_status sy_kernels_pick(const char *name, const sy_kernels **out, sy_err *err);
 /* The i-th set that can run here (0 = ref, then faster ones), NULL past the last. */

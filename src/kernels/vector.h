@@ -547,12 +547,12 @@ static size_t vec_spin(size_t n, float *x)
     return n * CHAINS * W;
 }
 
-#define TABLE_(set) const sy_kernels sy_kernels_##set = {                                                                     \
+#define TABLE_(set, ...) const sy_kernels sy_kernels_##set = {                                                                     \
     .name = #set, .nr = NR, .gemm = vec_gemm, .pack = vec_pack, .gemm_panels = vec_gemm_panels, .gemm_rows = vec_gemm_rows,   \
     .add = vec_add, .axpy = vec_axpy, .scale = vec_scale, .mul = vec_mul, .muladd = vec_muladd,                               \
     .exp = vec_exp, .act = vec_act, .act_b = vec_act_b, .glu = vec_glu, .glu_b = vec_glu_b,                                   \
     .dot = vec_dot, .sum = vec_sum, .max = vec_max, .softmax = vec_softmax, .softmax_b = vec_softmax_b,                       \
     .rmsnorm = vec_rmsnorm, .rmsnorm_b = vec_rmsnorm_b, .rope = vec_rope, .attn_row = vec_attn_row, .attn_row_b = vec_attn_row_b, .xent_row = vec_xent_row, \
-    .adamw = vec_adamw, .sumsq = vec_sumsq, .spin = vec_spin }
-#define TABLE(set) TABLE_(set)
-TABLE(SET);
+    .adamw = vec_adamw, .sumsq = vec_sumsq, .spin = vec_spin, __VA_ARGS__ }
+#define TABLE(set, ...) TABLE_(set, __VA_ARGS__)
+TABLE(SET, );

@@ -214,11 +214,14 @@ static sy_tensor *logits_of(sy_block *b, sy_tape *t, const sy_route_in *in, sy_r
 {
     const sy_router_hooks *h = HOOKS(router, b->router);
     sy_weight *w = b->gate ? &b->gate->w : NULL;
+    bool bf16 = t->bf16;
+    t->bf16 = false;                                         /* scores are never narrower than float32 */
     sy_tensor *z = h->score ? h->score(b->router.s, t, in, w, r) : w ? sy_linear(t, in->x, w, NULL) : NULL;
     for (int i = 0; i < b->n_edit; i++) {
         const sy_edit_hooks *e = HOOKS(edit, b->edit[i]);
         if (e->logits) z = e->logits(b->edit[i].s, t, in, z);
     }
+    t->bf16 = bf16;
     return z;
 }
 
@@ -246,7 +249,10 @@ static sy_tensor *run_mixed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_t
     const sy_expert_hooks *x = HOOKS(expert, b->expert);
     sy_mix mix = { 0 };
     sy_err err;
+    bool bf16 = t->bf16;
+    t->bf16 = false;
     sy_status st = h->mix(b->router.s, t, in, z, &mix, &err);
+    t->bf16 = bf16;
     if (st != SY_OK || t->status != SY_OK) return fail(b, t, &b->router, st, &err);
     int S = sy_rows(mix.dispatch), E = b->site.E;
     if (S % E || sy_cols(mix.combine) != S || sy_cols(mix.dispatch) != in->T || sy_rows(mix.combine) != in->T)
@@ -279,7 +285,8 @@ static bool edits_gates(const sy_block *b)
     return false;
 }
 
-static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *r, sy_losses *aux, sy_stats *stats)
+/* Who goes where with what weight, and what that costs; the experts have not run yet. */
+static sy_tensor *choose(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *r, sy_losses *aux, sy_stats *stats)
 {
     sy_err err;
     sy_route_in first = *in;
@@ -300,7 +307,16 @@ static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_
         sy_tensor *l = HOOKS(balance, b->balance[i])->loss(b->balance[i].s, t, in, z, r);
         if (l) sy_losses_add(t, aux, b->balance[i].m->name, b->site.layer, l);
     }
-    return run_experts(b, t, in, r);
+    return r->weight;
+}
+
+static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *r, sy_losses *aux, sy_stats *stats)
+{
+    bool bf16 = t->bf16;
+    t->bf16 = false;
+    choose(b, t, in, z, r, aux, stats);
+    t->bf16 = bf16;
+    return t->status == SY_OK ? run_experts(b, t, in, r) : &t->empty;
 }
 
 static sy_tensor *run_shared(sy_block *b, sy_tape *t, sy_tensor *x)

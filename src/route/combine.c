@@ -180,8 +180,9 @@ sy_tensor *sy_combine_parts(sy_tape *t, sy_tensor *a, sy_tensor *b, sy_tensor *w
 
 sy_tensor *sy_combine(sy_tape *t, sy_tensor *rows, sy_tensor *weight, const sy_plan *p) { return sy_combine_parts(t, rows, NULL, weight, p); }
 
-static void run(sy_node *n, const sy_gemm_job *job, int jobs)
+static void run(sy_node *n, sy_gemm_job *job, int jobs)
 {
+    for (int i = 0; i < jobs; i++) job[i].bf16 = n->bf16;
     sy_err err;
     n->tape->madds += sy_gemm_madds(job, jobs);
     sy_status st = sy_gemm_all(n->tape->eng, job, jobs, &err);

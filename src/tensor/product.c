@@ -4,13 +4,13 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, FEW_ROWS = 16 };     /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
+enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, TILE_16 = 512, FEW_ROWS = 16 };  /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
 
 struct run { sy_engine *e; const sy_gemm_job *job; int n; _Atomic int failed; };
 
-/* A backward product packs both operands: square tiles. */
-static int tile_m(const sy_gemm_job *j) { return j->rows ? TILE_M : TILE_BACK; }
-static int tile_n(const sy_gemm_job *j) { return j->rows ? TILE_N : TILE_BACK; }
+/* A product that packs both operands, backward or in bfloat16: square tiles. */
+static int tile_m(const sy_gemm_job *j) { return j->bf16 ? TILE_16 : j->rows ? TILE_M : TILE_BACK; }
+static int tile_n(const sy_gemm_job *j) { return j->bf16 ? TILE_16 : j->rows ? TILE_N : TILE_BACK; }
 
 static int tiles(const sy_gemm_job *j)
 {
@@ -78,6 +78,32 @@ static bool stored_back(struct run *r, const sy_gemm_job *j, int m, int n, int n
     return W != NULL;
 }
 
+/* The same tile in bfloat16, in any form. Of a stored weight as much becomes numbers at a time as the kernels pack at a time; the chains go on. */
+static bool tile16(struct run *r, const sy_gemm_job *j, int m, int n, int n0, const sy_real *A, sy_real *C, int worker)
+{
+    enum { STEP = 512 };                             /* values of a row, or rows: a multiple of every block */
+    sy_arena *s = &r->e->scratch[worker];
+    sy_mark mark = sy_arena_mark(s);
+    bool stored = j->type != SY_W_REAL;
+    char *work = sy_arena_alloc(s, SY_GEMM16_WORK + 64);
+    sy_real *W = stored ? sy_arena_alloc(s, (size_t)STEP * (size_t)n * sizeof *W) : NULL;
+    bool done = work && (W || !stored);
+    if (done) work += (64 - (uintptr_t)work % 64) % 64;
+    for (int k0 = 0, step = stored ? STEP : j->K > 0 ? j->K : 1; done && (k0 < j->K || !k0); k0 += step) {       /* at least once: an empty sum is zero */
+        int some = j->K - k0 < step ? j->K - k0 : step;
+        size_t ld = j->bks, from = j->rows ? (size_t)n0 * ld + (size_t)k0 : (size_t)k0 * ld + (size_t)n0;
+        const sy_real *B = stored ? W : (const sy_real *)j->B + from;
+        if (stored) {
+            int high = j->rows ? n : some, wide = j->rows ? some : n;
+            for (int i = 0; i < high; i++) sy_weight_read(j->type, j->B, from + (size_t)i * ld, (size_t)wide, W + (size_t)i * (size_t)wide);
+            ld = (size_t)wide;
+        }
+        sy_gemm16(r->e->k, m, n, some, A + (size_t)k0 * j->aks, j->ars, j->aks, B, j->rows ? 1 : ld, j->rows ? ld : 1, C, j->ldc, j->acc || k0, work);
+    }
+    sy_arena_release(s, mark);
+    return done;
+}
+
 static void do_tile(struct run *r, const sy_gemm_job *j, int tile, int worker)
 {
     const sy_kernels *k = r->e->k;
@@ -86,6 +112,10 @@ static void do_tile(struct run *r, const sy_gemm_job *j, int tile, int worker)
     int m = j->M - m0 < step ? j->M - m0 : step, n = j->N - n0 < across ? j->N - n0 : across;
     const sy_real *A = j->A + (size_t)m0 * j->ars;
     sy_real *C = j->C + (size_t)m0 * j->ldc + n0;
+    if (j->bf16) {
+        if (!tile16(r, j, m, n, n0, A, C, worker)) r->failed = 1;
+        return;
+    }
     if (j->type != SY_W_REAL) {
         bool done = j->rows ? stored_forward(r, j, m, n, n0, A, C, worker) : stored_back(r, j, m, n, n0, A, C, worker);
         if (!done) r->failed = 1;

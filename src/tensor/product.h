@@ -17,6 +17,7 @@ typedef struct sy_gemm_job {
     const void    *B;                   /* `rows`: W [N,K] with row stride bks, else B[k*bks + n] */
     size_t         bks;                 /* in values; a stored format has whole blocks in bks */
     bool           rows, acc;           /* acc: C += */
+    bool           bf16;                /* operands are rounded to bfloat16 on their way in */
     const sy_real *panels;              /* of W, or NULL; only with `rows` */
     sy_real       *C;
     size_t         ldc;

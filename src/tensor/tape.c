@@ -102,6 +102,7 @@ sy_node *sy_node_new(sy_tape *t, const sy_op *op, int n_in, sy_tensor *const *in
     if (!n) { sy_tape_fail(t, SY_ENOMEM, "%s: no memory for its node", op->name); return NULL; }
     n->op = op;
     n->tape = t;
+    n->bf16 = t->bf16;
     n->n_in = n_in;
     n->n_w = n_w;
     for (int i = 0; i < n_in; i++) n->in[i] = in[i];

@@ -27,6 +27,7 @@ struct sy_node {
     sy_tensor   *in[SY_MAX_IN];
     sy_weight   *w[SY_MAX_W];
     int          n_in, n_w;
+    bool         bf16;                  /* its products, forward and backward, are in bfloat16: the tape's setting when it was made */
     sy_tensor   *out;
     void        *arg, *aux;             /* both in the tape's arena */
     sy_node     *prev;                  /* recorded before it */
@@ -39,6 +40,7 @@ struct sy_tape {
     sy_arena   arena;                   /* the step's life */
     sy_node   *last;
     bool       record;                  /* false: evaluation and serving, nothing is kept for backward */
+    bool       bf16;                    /* products of weights round their operands to bfloat16; off around what decides where tokens go */
     bool       replay;                  /* second run of a recomputed part: counters and logs stay still */
     sy_status  status;
     sy_err     err;

@@ -9,8 +9,11 @@
 #include "model/spec.h"
 #include "train/optim.h"
 
+enum { SY_FLOAT32, SY_BFLOAT16 };         /* sy_train_options.dtype */
+
 typedef struct sy_train_options {
     sy_optim optim;
+    int      dtype;
     int      steps, batch_size, micro_batch_size, seed;
     double   epochs, z_loss, label_smoothing, max_minutes;
     int      log_every, eval_every, eval_rows, sample_every, checkpoint_every, keep;

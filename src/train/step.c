@@ -95,6 +95,7 @@ static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, note
     sy_tape *t = &s->tape;
     sy_losses losses = { 0 };
     sy_tape_reset(t);
+    t->bf16 = s->bf16;
     run->losses = &losses;
     sy_tensor *hidden = sy_model_hidden(s->model, t, b, run);
     bool by_domain = s->data && b->domain;
@@ -123,6 +124,7 @@ static sy_status count_pass(sy_stepper *s, const sy_batch *b, sy_run run, sy_err
 {
     bool record = s->tape.record;
     sy_tape_reset(&s->tape);
+    s->tape.bf16 = s->bf16;
     s->tape.record = false;
     run.mode = SY_COUNT_PASS;
     run.losses = NULL;

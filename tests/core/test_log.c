@@ -248,7 +248,7 @@ static void switches(void **s)
     assert_string_equal(d.kernels, "avx2");
     assert_string_equal(d.check, "nan");
     setenv("SY_KERNELS", "AVX2", 1);
-    sy_expect_fail(sy_debug_read(&d, err), SY_EARG, "SY_KERNELS is 'AVX2'; it can be ref, avx2, avx512, or not set");
+    sy_expect_fail(sy_debug_read(&d, err), SY_EARG, "SY_KERNELS is 'AVX2'; it can be ref, avx2, avx512, avx512bf16, amx, or not set");
     assert_string_equal(d.kernels, "avx2");          /* as it was */
     unsetenv("SY_KERNELS");
     unsetenv("SY_CHECK");

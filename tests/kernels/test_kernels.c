@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/half.h"
 #include "kernels/kernels.h"
 
 #ifdef SY_DOUBLE
@@ -153,6 +154,86 @@ static void test_products_spread_nan_and_inf(void **arg)
                     }
             }
     }
+}
+
+/* ---- products in bfloat16: exact sums of the rounded operands, within the error of one float chain ---- */
+
+static double rounded(double x) { return (double)sy_bf16_to(sy_bf16_of((float)x)); }
+
+static void product16_case(const sy_kernels *k, int M, int N, int K, bool acc, void *work)
+{
+    size_t ars = (size_t)K + 3, aks = (size_t)M + 1, bns = (size_t)K + 5, bks = (size_t)N + 3, ldc = (size_t)N + 2;
+    sy_real *A = space((size_t)M * ars), *At = space((size_t)(K + 1) * aks), *W = space((size_t)N * bns), *Wt = space((size_t)(K + 1) * bks);
+    sy_real *C0 = space((size_t)M * ldc), *C = space((size_t)M * ldc), *first = space((size_t)M * ldc);
+    fill(A, (size_t)M * ars, 1);
+    fill(W, (size_t)N * bns, 1);
+    for (int i = 0; i < K; i++) {
+        for (int m = 0; m < M; m++) At[(size_t)i * aks + m] = A[(size_t)m * ars + i];
+        for (int n = 0; n < N; n++) Wt[(size_t)i * bks + n] = W[(size_t)n * bns + i];
+    }
+    for (size_t i = 0; i < (size_t)M * ldc; i++) C0[i] = i % ldc < (size_t)N ? (acc ? (sy_real)draw() : (sy_real)NAN) : GUARD;
+    for (int path = 0; path < 8; path++) {                          /* A and B lying or by columns, at once or a row at a time */
+        bool columns = path & 1, whole = path & 2, one = path & 4;
+        int step = one ? 1 : M;
+        sy_test_case("%s: bfloat16, A %s, B %s%s, M=%d N=%d K=%d acc=%d", k->name, columns ? "by columns" : "by rows", whole ? "as it lies" : "by rows", one ? ", a row at a time" : "", M, N, K, acc);
+        memcpy(C, C0, (size_t)M * ldc * sizeof *C);
+        for (int m = 0; m < M; m += step)
+            sy_gemm16(k, step, N, K, columns ? At + m : A + (size_t)m * ars, columns ? 1 : ars, columns ? aks : 1, whole ? Wt : W, whole ? bks : 1, whole ? 1 : bns, C + (size_t)m * ldc, ldc, acc, work);
+        for (int m = 0; m < M && path == 0; m++)
+            for (int n = 0; n < N; n++) {
+                double c = acc ? (double)C0[(size_t)m * ldc + n] : 0, b = fabs(c);
+                for (int i = 0; i < K; i++) {
+                    double p = rounded((double)A[(size_t)m * ars + i]) * rounded((double)W[(size_t)n * bns + i]);
+                    c += p;
+                    b += fabs(p);
+                }
+                sy_expect_near("C", (double)C[(size_t)m * ldc + n], c, (K + 2) * EPS * b, 0);
+            }
+        for (int m = 0; m < M; m++)
+            for (size_t n = (size_t)N; n < ldc; n++) if (C[(size_t)m * ldc + n] != GUARD) fail_msg("row %d: column %zu past the end was written", m, n);
+        if (path == 0) memcpy(first, C, (size_t)M * ldc * sizeof *C);
+        else for (int m = 0; m < M; m++) sy_expect_same("row of C", C + (size_t)m * ldc, first + (size_t)m * ldc, (size_t)N * sizeof *C);
+    }
+    free(A); free(At); free(W); free(Wt); free(C0); free(C); free(first);
+}
+
+static void test_bfloat16_products(void **arg)
+{
+    (void)arg;
+    static const int Ms[] = { 1, 2, 15, 16, 17, 31, 32, 33, 47 }, Ns[] = { 1, 15, 16, 17, 32, 33, 63 }, Ks[] = { 0, 1, 2, 31, 32, 33, 95 };
+    static const struct { int M, N, K; } large[] = { { 129, 33, 513 }, { 40, 520, 70 }, { 5, 513, 1030 }, { 257, 96, 512 } };       /* past every block size */
+    void *work = aligned_alloc(64, SY_GEMM16_WORK);
+    assert_non_null(work);
+    EACH_SET(k) {
+        state = sy_test_seed();
+        for (size_t m = 0; m < SY_COUNT(Ms); m++)
+            for (size_t n = 0; n < SY_COUNT(Ns); n++)
+                for (size_t i = 0; i < SY_COUNT(Ks); i++) product16_case(k, Ms[m], Ns[n], Ks[i], (m + n + i) % 2, work);
+        for (size_t i = 0; i < 2 * SY_COUNT(large); i++) product16_case(k, large[i / 2].M, large[i / 2].N, large[i / 2].K, i % 2, work);
+    }
+    free(work);
+}
+
+static void test_bfloat16_spreads_nan_and_inf(void **arg)
+{
+    (void)arg;
+    enum { M = 19, N = 35, K = 40 };
+    void *work = aligned_alloc(64, SY_GEMM16_WORK);
+    assert_non_null(work);
+    EACH_SET(k) for (int at = 0; at < K; at += 13) {
+        sy_real A[M * K], W[N * K], C[M * N];
+        for (int i = 0; i < M * K; i++) A[i] = 1;
+        for (int i = 0; i < N * K; i++) W[i] = 1;
+        A[2 * K + at] = (sy_real)NAN;
+        W[5 * K + at] = (sy_real)INFINITY;
+        sy_gemm16(k, M, N, K, A, K, 1, W, 1, K, C, N, false, work);
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++) {
+                sy_real c = C[m * N + n];
+                if (m == 2 ? !isnan(c) : n == 5 ? !(isinf(c) && c > 0) : c != K) fail_msg("%s: C[%d,%d] = %g", k->name, m, n, (double)c);
+            }
+    }
+    free(work);
 }
 
 /* ---- functions of one value ---- */
@@ -532,6 +613,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products), cmocka_unit_test(test_large_products), cmocka_unit_test(test_products_spread_nan_and_inf),
+        cmocka_unit_test(test_bfloat16_products), cmocka_unit_test(test_bfloat16_spreads_nan_and_inf),
         cmocka_unit_test(test_exp), cmocka_unit_test(test_activations), cmocka_unit_test(test_lanes_do_not_matter), cmocka_unit_test(test_elements),
         cmocka_unit_test(test_rows), cmocka_unit_test(test_attention_row), cmocka_unit_test(test_attention_row_back), cmocka_unit_test(test_adamw), cmocka_unit_test(test_choice_of_a_set),
     };

@@ -224,6 +224,34 @@ static void shared(void **state)
     }
 }
 
+/* With products in bfloat16 every router, its weights and its losses keep their bits; only the experts' outputs move, and by little. */
+static void bfloat16(void **state)
+{
+    (void)state;
+    static const char *const routers[] = { "topk:top_k=2,norm_topk_prob=true", "auxfree:top_k=2", "rmoe", "dselectk", "remoe", "comet", "stablemoe" };
+    for (size_t i = 0; i < SY_COUNT(routers); i++) {
+        bed A, B;
+        sy_test_case("%s", routers[i]);
+        bed_open(&A, BED_SPEC(.router = routers[i], .balance = { "switch:coef=1" }, .n_balance = 1));
+        bed_open(&B, BED_SPEC(.router = routers[i], .balance = { "switch:coef=1" }, .n_balance = 1));
+        bed_tokens(&A, 0, 2, 9), bed_tokens(&B, 0, 2, 9);
+        B.tape.bf16 = true;
+        bed_go(&A, SY_TRAIN), bed_go(&B, SY_TRAIN);
+        assert_true(B.tape.bf16);
+        assert_int_equal(A.route->n, B.route->n);
+        sy_expect_same("experts", B.route->expert, A.route->expert, (size_t)A.route->n * sizeof(int));
+        sy_expect_same("weights", B.route->weight->x, A.route->weight->x, (size_t)A.route->n * sizeof(sy_real));
+        for (int l = 0; l < A.aux.n; l++) sy_expect_same(A.aux.l[l].name, B.aux.l[l].value->x, A.aux.l[l].value->x, sizeof(sy_real));
+        int moved = 0;
+        for (size_t k = 0; k < 18 * 6; k++) {
+            sy_expect_near("y", (double)B.y->x[k], (double)A.y->x[k], 0.02, 0);
+            moved += B.y->x[k] != A.y->x[k];
+        }
+        assert_true(moved > 54);
+        bed_close(&A), bed_close(&B);
+    }
+}
+
 static void mixing(void **state)
 {
     (void)state;
@@ -376,7 +404,7 @@ static void no_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts), cmocka_unit_test(statistics), cmocka_unit_test(alone), cmocka_unit_test(edges), cmocka_unit_test(shared), cmocka_unit_test(mixing), cmocka_unit_test(edits),
+        cmocka_unit_test(counts), cmocka_unit_test(statistics), cmocka_unit_test(alone), cmocka_unit_test(edges), cmocka_unit_test(shared), cmocka_unit_test(bfloat16), cmocka_unit_test(mixing), cmocka_unit_test(edits),
         cmocka_unit_test(refusals), cmocka_unit_test(memory_faults), cmocka_unit_test(no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/random.h"
+#include "kernels/half.h"
 #include "tensor/product.h"
 
 static const double EPS = sizeof(sy_real) == 8 ? 1e-15 : 6e-7;
@@ -22,13 +23,15 @@ static sy_real *reals(size_t n, int what)
     return x;
 }
 
+static double operand(const sy_gemm_job *j, sy_real x) { return j->bf16 ? (double)sy_bf16_to(sy_bf16_of((float)x)) : (double)x; }
+
 static void check(const sy_gemm_job *j, const sy_real *before)
 {
     for (int m = 0; m < j->M; m++)
         for (int n = 0; n < j->N; n++) {
             double s = j->acc ? (double)before[(size_t)m * j->ldc + (size_t)n] : 0, size = 1;
             for (int k = 0; k < j->K; k++) {
-                double p = (double)j->A[(size_t)m * j->ars + (size_t)k * j->aks] * (double)((const sy_real *)j->B)[j->rows ? (size_t)n * j->bks + (size_t)k : (size_t)k * j->bks + (size_t)n];
+                double p = operand(j, j->A[(size_t)m * j->ars + (size_t)k * j->aks]) * operand(j, ((const sy_real *)j->B)[j->rows ? (size_t)n * j->bks + (size_t)k : (size_t)k * j->bks + (size_t)n]);
                 s += p;
                 size += p < 0 ? -p : p;
             }
@@ -46,14 +49,14 @@ static void every_form(void **state)
         sy_engine e;
         sy_expect_ok(sy_engine_init(&e, 2, k->name, NULL, err));
         for (int i = 0; i < (int)SY_COUNT(sizes); i++)
-            for (int form = 0; form < 8; form++) {                                    /* bits: rows of W or B, A by columns, acc */
+            for (int form = 0; form < 16; form++) {                                   /* bits: rows of W or B, A by columns, acc, bfloat16 */
                 int M = sizes[i].M, N = sizes[i].N, K = sizes[i].K;
                 bool rows = form & 1, columns = form & 2 && !rows, acc = form & 4;    /* through panels A lies by rows */
                 size_t ldc = (size_t)N + 3, nc = (size_t)M * ldc, pad = 5;
                 sy_test_case("%s: %d x %d x %d, form %d", k->name, M, N, K, form);
                 sy_real *A = reals(((size_t)M + pad) * ((size_t)K + pad), 1), *B = reals(((size_t)N + pad) * ((size_t)K + pad), 2), *C = reals(nc, 3), *was = reals(nc, 3);
                 sy_gemm_job j = { .M = M, .N = N, .K = K, .A = A, .ars = columns ? 1 : (size_t)K + pad, .aks = columns ? (size_t)M + pad : 1,
-                                  .B = B, .bks = rows ? (size_t)K + 1 : (size_t)N + 1, .rows = rows, .acc = acc, .C = C, .ldc = ldc };
+                                  .B = B, .bks = rows ? (size_t)K + 1 : (size_t)N + 1, .rows = rows, .acc = acc, .bf16 = form & 8, .C = C, .ldc = ldc };
                 sy_expect_ok(sy_gemm_all(&e, &j, 1, err));
                 check(&j, was);
                 for (int m = 0; m < M; m++) sy_expect_same("what lies between the rows", C + (size_t)m * ldc + N, was + (size_t)m * ldc + N, 3 * sizeof *C);

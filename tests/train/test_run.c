@@ -22,6 +22,7 @@ static void test_threads(void **state)
 {
     (void)state;
     static const char *const cases[] = { "", "router=auxfree:top_k=2 balance=switch:scope=sequence micro_batch_size=2",
+                                         "dtype=bfloat16 batch_size=6",
                                          "router=topk:top_k=2,router_jitter_noise=0.1,capacity_factor=1 balance='switch:scope=step,mode=exact zloss' micro_batch_size=3" };
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         char one[300], more[300];

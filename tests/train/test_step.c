@@ -97,6 +97,21 @@ static void test_micro(void **state)
     }
 }
 
+/* Products in bfloat16: eight bits of every operand, so gradients near those of float, and not the same. */
+static void test_bfloat16(void **state)
+{
+    (void)state;
+    size_t n, k;
+    sy_step_result whole, half;
+    sy_real *want = one_step("batch_size=6", 0, &whole, &n), *got = one_step("batch_size=6 dtype=bfloat16", 0, &half, &k);
+    assert_int_equal(n, k);
+    assert_true(half.loss != whole.loss);
+    sy_expect_near("loss", half.loss, whole.loss, 0, 2e-3);
+    double d = apart(got, want, n);
+    if (!(d > 1e-4 && d < 0.03)) fail_msg("the gradients are %g apart", d);
+    free(got), free(want);
+}
+
 /* The step's scale is 1 / counted of the whole step, exactly: a step whose second micro-batch has no labels gives the first one's bits. */
 static void test_scale(void **state)
 {
@@ -351,7 +366,7 @@ static void test_heap(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_micro), cmocka_unit_test(test_scale), cmocka_unit_test(test_formula), cmocka_unit_test(test_once), cmocka_unit_test(test_many_losses),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_micro), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_scale), cmocka_unit_test(test_formula), cmocka_unit_test(test_once), cmocka_unit_test(test_many_losses),
                                         cmocka_unit_test(test_skip), cmocka_unit_test(test_heap) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sy_arena_free(&kept);

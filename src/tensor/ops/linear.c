@@ -9,8 +9,9 @@
 #include "tensor/ops.h"
 #include "tensor/product.h"
 
-static void run(sy_node *n, const sy_gemm_job *jobs, int n_jobs)
+static void run(sy_node *n, sy_gemm_job *jobs, int n_jobs)
 {
+    for (int i = 0; i < n_jobs; i++) jobs[i].bf16 = n->bf16;
     sy_err err;
     n->tape->madds += sy_gemm_madds(jobs, n_jobs);
     sy_status st = sy_gemm_all(n->tape->eng, jobs, n_jobs, &err);

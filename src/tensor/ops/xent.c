@@ -62,8 +62,9 @@ static void visit_tokens(void *arg, int from, int to, int worker)
     }
 }
 
-static bool product(sy_node *n, const sy_gemm_job *j, int jobs)
+static bool product(sy_node *n, sy_gemm_job *j, int jobs)
 {
+    for (int i = 0; i < jobs; i++) j[i].bf16 = n->bf16;
     sy_err err;
     n->tape->madds += sy_gemm_madds(j, jobs);
     sy_status st = sy_gemm_all(n->tape->eng, j, jobs, &err);
