@@ -22,7 +22,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, repeat, "repeat", 'r', SY_FLAG_INT, "N", "measurements after two that warm up; default 5"),
     SY_FLAG(args, batch, "batch", 'b', SY_FLAG_INT, "N", "train: rows of a step; default 8"),
     SY_FLAG(args, length, "length", 'l', SY_FLAG_INT, "N", "tokens of a row or prompt; default 512"),
-    SY_FLAG(args, bf16, "bf16", 0, SY_FLAG_ON, NULL, "train: products in bfloat16, as dtype=bfloat16 trains"),
+    SY_FLAG(args, bf16, "bf16", 0, SY_FLAG_ON, NULL, "train, peak: products in bfloat16, as dtype=bfloat16 trains; the peak is that of its instructions where there are some"),
     SY_FLAG(args, seconds, "seconds", 0, SY_FLAG_REAL, "S", "of each probe of a peak; default 0.3"),
     SY_FLAG(args, csv, "csv", 0, SY_FLAG_ON, NULL, "one row of comma-separated values, with a header"),
     { 0 }
@@ -36,9 +36,9 @@ typedef struct row { const char *name; double tokens, seconds, best, flops; /* o
 
 /* --- peaks ------------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct probe { const sy_kernels *k; char *buffer; size_t bytes; double seconds, fma[256], read[256]; } probe;
+typedef struct probe { const sy_kernels *k; bool bf16; char *buffer; size_t bytes; double seconds, fma[256], read[256]; } probe;
 
-static void run_fma(void *arg, int task, int worker) { (void)worker; probe *p = arg; p->fma[task] = sy_peak_fma(p->k, p->seconds); }
+static void run_fma(void *arg, int task, int worker) { (void)worker; probe *p = arg; p->fma[task] = (p->bf16 ? sy_peak_bf16 : sy_peak_fma)(p->k, p->seconds); }
 static void run_read(void *arg, int task, int worker)
 {
     (void)worker;
@@ -47,10 +47,10 @@ static void run_read(void *arg, int task, int worker)
 }
 
 /* The buffers are taken once: on a virtual machine clearing them costs more than probing. */
-static sy_status probe_open(sy_cli *cli, probe *p, double seconds, sy_err *err)
+static sy_status probe_open(sy_cli *cli, probe *p, const args *a, double seconds, sy_err *err)
 {
     size_t n = (size_t)cli->eng.threads;
-    *p = (probe){ .k = cli->eng.k, .bytes = (size_t)256 << 20, .seconds = seconds };
+    *p = (probe){ .k = cli->eng.k, .bf16 = a->bf16 && cli->eng.k->spin16, .bytes = (size_t)256 << 20, .seconds = seconds };
     if (!(p->buffer = sy_aligned(4096, p->bytes * n))) return sy_fail(err, SY_ENOMEM, "no memory to measure the memory (%zu bytes)", p->bytes * n);
     memset(p->buffer, 1, p->bytes * n);
     return SY_OK;
@@ -188,6 +188,8 @@ static sy_status bench_serve(sy_cli *cli, const args *a, bool decode, row *r, sy
 
 /* --- output --------------------------------------------------------------------------------------------------------------------------- */
 
+static const char *peak_of(const sy_cli *cli, const args *a) { return a->bf16 && cli->eng.k->spin16 ? "bfloat16" : "float32 FMA"; }
+
 static sy_status print(sy_cli *cli, const args *a, const row *r, double flops, double bytes, sy_err *err)
 {
     double per_s = r->tokens ? r->tokens / r->seconds : 0, share = per_s * r->flops / flops;
@@ -205,6 +207,7 @@ static sy_status print(sy_cli *cli, const args *a, const row *r, double flops, d
             sy_json_key(&j, "share_of_flops"), sy_json_real(&j, share);
         }
         sy_json_key(&j, "peak_flops"), sy_json_real(&j, flops);
+        sy_json_key(&j, "peak_of"), sy_json_text(&j, peak_of(cli, a));
         sy_json_key(&j, "peak_read"), sy_json_real(&j, bytes);
         sy_json_key(&j, "threads"), sy_json_int(&j, cli->eng.threads);
         sy_json_key(&j, "kernels"), sy_json_text(&j, cli->eng.k->name);
@@ -216,11 +219,11 @@ static sy_status print(sy_cli *cli, const args *a, const row *r, double flops, d
         return failed ? sy_fail(err, SY_ENOMEM, "no memory for the row") : SY_OK;
     }
     if (a->csv) {
-        puts("bench,tokens_per_s,seconds,fastest,flops_per_token,share_of_flops,peak_flops,peak_read,threads,kernels,commit,compiler");
-        printf("%s,%.6g,%.6g,%.6g,%.6g,%.4f,%.6g,%.6g,%d,%s,%s,%s\n", r->name, per_s, r->seconds, r->best, r->flops, share, flops, bytes, cli->eng.threads, cli->eng.k->name, SY_COMMIT, SY_COMPILER);
+        puts("bench,tokens_per_s,seconds,fastest,flops_per_token,share_of_flops,peak_of,peak_flops,peak_read,threads,kernels,commit,compiler");
+        printf("%s,%.6g,%.6g,%.6g,%.6g,%.4f,%s,%.6g,%.6g,%d,%s,%s,%s\n", r->name, per_s, r->seconds, r->best, r->flops, share, peak_of(cli, a), flops, bytes, cli->eng.threads, cli->eng.k->name, SY_COMMIT, SY_COMPILER);
         return SY_OK;
     }
-    printf("peak     %.1f GFLOP/s float32 FMA, %.1f GB/s read, %d threads, kernels %s\n", flops / 1e9, bytes / 1e9, cli->eng.threads, cli->eng.k->name);
+    printf("peak     %.1f GFLOP/s %s, %.1f GB/s read, %d threads, kernels %s\n", flops / 1e9, peak_of(cli, a), bytes / 1e9, cli->eng.threads, cli->eng.k->name);
     if (r->tokens) printf("%-8s %.1f tokens/s (median %.4f s, fastest %.4f s), %.1f MFLOP a token: %.1f GFLOP/s, %.1f %% of the peak\n", r->name, per_s, r->seconds, r->best, r->flops / 1e6,
                           per_s * r->flops / 1e9, 100 * share);
     return SY_OK;
@@ -249,7 +252,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (rows > INT32_MAX / length) return sy_fail(err, SY_EARG, "a batch of %d rows of %d tokens is too large", rows, length);
     SY_TRY(model_of(cli, arg, &s, err));
     SY_TRY(sy_cli_engine(cli, err));
-    SY_TRY(probe_open(cli, &p, seconds, err));
+    SY_TRY(probe_open(cli, &p, arg, seconds, err));
     peaks(cli, &p, &flops, &bytes);
     sy_status st = benches[which].run(cli, arg, &r, err);
     if (st == SY_OK) peaks(cli, &p, &flops, &bytes);
@@ -259,7 +262,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
 
 const sy_command sy_cmd_bench = {
     .name = "bench", .summary = "measure this machine, and a step, a prompt, a token on it", .usage = "peak | train | prefill | decode",
-    .text = "peak probes float32 FMA and read bandwidth. The others run the bench model (90 M weights, 20 M used by a token; --set changes it) on random\n"
+    .text = "peak probes float32 FMA (with --bf16 bfloat16) and read bandwidth. The others run the bench model (90 M weights, 20 M used by a token; --set changes it) on random\n"
             "tokens and print tokens per second, FLOPs per token and the share of the peak that was probed before and after.",
     .example = "switchyard bench train", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

@@ -31,6 +31,18 @@ double sy_peak_fma(const sy_kernels *k, double seconds)
     return best;
 }
 
+double sy_peak_bf16(const sy_kernels *k, double seconds)
+{
+    double best = 0;
+    for (int s = 0; s < STRETCHES; s++) {
+        double done = 0, start = now(), took;
+        do done += (double)k->spin16(2000);
+        while ((took = now() - start) < seconds / STRETCHES);
+        if (done / took > best) best = done / took;
+    }
+    return best;
+}
+
 double sy_peak_read(const sy_kernels *k, const void *buffer, size_t bytes, double seconds)
 {
     enum { BLOCK = 1 << 16 };           /* reals between two looks at the clock */

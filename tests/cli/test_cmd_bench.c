@@ -15,7 +15,7 @@ static double number(json_t *v, const char *key)
 
 static void test_rows(void **state)
 {
-    static const struct { const char *name, *flags; double tokens; } cases[] = { { "train", "-b 2 -l 8", 16 }, { "prefill", "-l 8", 8 }, { "decode", "-l 8", 1 } };
+    static const struct { const char *name, *flags; double tokens; } cases[] = { { "train", "-b 2 -l 8", 16 }, { "train", "-b 2 -l 8 --bf16", 16 }, { "prefill", "-l 8", 8 }, { "decode", "-l 8", 1 } };
     (void)state;
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         sy_test_case("%s", cases[i].name);
@@ -28,7 +28,7 @@ static void test_rows(void **state)
         sy_expect_near("share of the peak", number(v, "share_of_flops"), per_s * flops / peak, 0, 1e-9);
         assert_true(number(v, "peak_read") > 0 && number(v, "threads") == 1);
         assert_true(json_is_string(json_object_get(v, "kernels")) && json_is_string(json_object_get(v, "commit")));
-        assert_int_equal(json_object_size(v), 11);
+        assert_int_equal(json_object_size(v), 12);
         json_decref(v);
     }
 }
@@ -50,7 +50,7 @@ static void test_peak(void **state)
     int head = 0, body = 0;
     for (const char *c = text(); c < row; c++) head += *c == ',';
     for (const char *c = row; *c; c++) body += *c == ',';
-    assert_true(head == 11 && body == 11);
+    assert_true(head == 12 && body == 12);
 }
 
 static void test_wrong_use(void **state)
