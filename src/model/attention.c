@@ -102,7 +102,7 @@ sy_status sy__attention_open(sy_pass *p)
     sy_model *m = p->m;
     const sy_spec *s = &m->spec;
     p->attn = (sy_attn){ .n_heads = s->num_attention_heads, .n_kv_heads = s->num_key_value_heads, .head_dim = sy_spec_qk_dim(s), .value_dim = sy_spec_v_dim(s),
-                         .scale = sy_spec_score_scale(s), .causal = s->causal, .softcap = s->attn_logit_softcapping };
+                         .causal = s->causal, .softcap = s->attn_logit_softcapping };
     p->rope = p->local = (sy_rope){ .rot = sy_spec_rotary(s), .inv_freq = m->inv_freq, .scale = m->rope_scale, .interleaved = s->rope_interleaved };
     p->local.inv_freq = m->local_freq;
     p->local.scale = 1;
@@ -293,6 +293,7 @@ sy_tensor *sy__attention(sy_pass *p, int l, sy_tensor *h)
 {
     sy_layer *y = &p->m->layer[l];
     const sy_spec *s = &p->m->spec;
+    p->attn.scale = sy_spec_score_scale(s, l);
     p->attn.window = sy_spec_sliding(s, l) ? s->sliding_window : 0;
     p->attn.sinks = sy__leaf(y->sinks);
     sy_tensor *a = s->attention == SY_MLA ? latent(p, l, h) : heads(p, l, h);

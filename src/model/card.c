@@ -17,7 +17,7 @@ static const char *const ignored[] = {
     "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "switchyard_version", "_name_or_path",
     "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "output_router_logits", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label",
     "label2id", "problem_type", "chunk_size_feed_forward", "tokenizer_class", "task_specific_params", "_attn_implementation", "pretraining_tp", "_commit_hash", "torchscript", "is_decoder",
-    "use_mamba_kernels", "_attn_implementation_autoset", "gradient_checkpointing", "sep_token_id", "cls_token_id", "decoder_start_token_id", "prefix", "finetuning_task", NULL };
+    "use_mamba_kernels", "is_causal", "per_layer_config", "_attn_implementation_autoset", "gradient_checkpointing", "sep_token_id", "cls_token_id", "decoder_start_token_id", "prefix", "finetuning_task", NULL };
 
 /* Families that are known and not read yet. */
 static const char *const later[] = { "gemma", "gemma2", "gemma3", "gemma3_text", "qwen3_next", "llama4", "llama4_text", "switch_transformers", "t5", "jetmoe", "jamba", "nemotron_h", "phi3",
@@ -135,6 +135,7 @@ static sy_status read_key(sy_config_reading *r, const sy_family_key *k, sy_err *
                 return sy_fail(err, SY_EUNSUP, "%s: %s '%.60s' is not computed for family %s; known are %s (file=engine)", r->path, key, value, r->c->family->name, k->words);
             value = mapped;
         }
+        if (k->none && same_value(value, k->none)) return sy_fail(err, SY_EUNSUP, "%s: %s is %s; null says that there is none", r->path, key, value);
         if (!k->field && !same_value(value, k->def))
             return sy_fail(err, SY_EUNSUP, "%s: %s is '%.60s'; family %s is computed with %s only", r->path, key, value, r->c->family->name, k->def);
     }
@@ -166,6 +167,17 @@ static sy_status name_others(sy_config_reading *r, sy_err *err)
         snprintf(note + (n < 70 ? n : 70), 8, "%s", n > 70 ? "..." : "");
         SY_TRY(sy_ledger_add(r->l, SY_L_KEY, key, note, 0, err));
     }
+    return SY_OK;
+}
+
+/* Keys that transformers obeys in every family and that are computed in none. */
+static sy_status everywhere(const sy_config_reading *r, sy_err *err)
+{
+    const json_t *each = json_object_get(r->root, "per_layer_config");
+    bool causal = true;
+    if (each && !json_is_null(each)) return sy_fail(err, SY_EUNSUP, "%s: per_layer_config gives layers keys of their own; family %s is computed with one config for all", r->path, r->c->family->name);
+    SY_TRY(sy_json_get_bool(r->root, r->path, "is_causal", false, &causal, err));
+    if (!causal && r->c->spec.causal) return sy_fail(err, SY_EUNSUP, "%s: is_causal is false; a model of family %s sees earlier tokens only", r->path, r->c->family->name);
     return SY_OK;
 }
 
@@ -205,6 +217,7 @@ static sy_status read_family(sy_config_reading *r, sy_err *err)
     const sy_family *f = r->c->family;
     sy_spec *s = &r->c->spec;
     sy_status st = f->base ? sy_opt_parse(sy_spec_opts, s, f->base, r->a, NULL, err) : SY_OK;
+    if (st == SY_OK) st = everywhere(r, err);
     for (const sy_family_key *k = f->keys; k->key && st == SY_OK; k++) st = read_key(r, k, err);
     for (const sy_family_group *const *g = f->groups; g && *g && st == SY_OK; g++) st = (*g)->read(r, err);
     SY_TRY(st);
@@ -375,6 +388,7 @@ static void settle(sy_spec *s)
     if (s->attention_multiplier > 0 && s->attention_multiplier == 1 / sqrt((double)sy_spec_qk_dim(s))) s->attention_multiplier = 0;
     bool scaled = s->rope_type == SY_ROPE_LLAMA3 || s->rope_type == SY_ROPE_YARN || s->rope_type == SY_ROPE_LONGROPE, yarn = s->rope_type == SY_ROPE_YARN;
     if (!scaled || !s->original_max_position_embeddings) s->original_max_position_embeddings = s->max_position_embeddings;
+    if (s->attention != SY_MLA) s->partial_rotary_factor = sy_spec_share(sy_spec_turns(s), s->head_dim);
     if (s->rope_type == SY_ROPE_NONE) s->rope_theta = d.rope_theta, s->partial_rotary_factor = 1, s->rope_interleaved = false, s->rope_layers = d.rope_layers;
     if (s->rope_type == SY_ROPE_NONE || s->rope_type == SY_ROPE_DEFAULT) s->rope_factor = 1;
     if (s->rope_type != SY_ROPE_LLAMA3) s->rope_low_freq_factor = d.rope_low_freq_factor, s->rope_high_freq_factor = d.rope_high_freq_factor;

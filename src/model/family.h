@@ -58,6 +58,7 @@ typedef struct sy_family {
     const char *router, *expert;        /* methods of its sparse layers with what is not a key, or NULL: it has none */
     double      rope_theta;             /* where config.json has none; 0: the family does not rotate */
     double      partial_rotary_factor;  /* the same; 0: the family has no such key */
+    bool        rope_mscales;           /* turns by default or by longrope, which says its factors on cosine and sine itself: short_mscale, long_mscale */
     const sy_family_key   *keys;        /* end with a NULL key */
     const sy_family_group *const *groups;            /* end with NULL */
     const char *const     *ignored;     /* keys that say nothing about what is computed in serving; end with NULL; NULL: none */

@@ -214,7 +214,8 @@ static sy_status read_rope(reading *r, sy_err *err)
     if (r->c->arch->mla) dims = s->qk_rope_head_dim;
     SY_TRY(get_int(r, "rope.dimension_count", false, 2, dims, &dims, err));
     if (!r->c->arch->mla && dims != s->head_dim && !r->c->arch->partial) return sy_fail(err, SY_EUNSUP, "%s: heads of %d values rotate %lld of them; architecture %s rotates whole heads", r->g->file, s->head_dim, (long long)dims, r->c->arch->arch);
-    if (!r->c->arch->mla) s->partial_rotary_factor = (double)dims / s->head_dim;
+    if (dims % 2) return sy_fail(err, SY_EFORMAT, "%s: rope.dimension_count is %lld; values turn in pairs", r->g->file, (long long)dims);
+    if (!r->c->arch->mla) s->partial_rotary_factor = sy_spec_share((int)dims, s->head_dim);
     SY_TRY(sy_gguf_text(r->g, full(r, "rope.scaling.type", name, sizeof name), false, r->a, &type, err));
     SY_TRY(get_real(r, "rope.scaling.factor", 1e-3, 1e6, &factor, err));
     SY_TRY(get_real(r, "rope.scaling.attn_factor", 1e-3, 1e3, &attn, err));

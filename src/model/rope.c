@@ -1,6 +1,6 @@
 /* model/rope.c - the rules of rotary frequencies.
  *
- * theta_i = base^(-2i/d), d values of a head turn (Su et al., arXiv:2104.09864). Stretches:
+ * theta_i = base^(-2i/d), d values of a head turn (Su et al., arXiv:2104.09864); an odd d, which part of a head may be, has (d+1)/2 pairs. Stretches:
  *   linear    theta_i / factor (Chen et al., arXiv:2306.15595)
  *   dynamic   base grows with the length n > N: base (factor n/N - (factor-1))^(d/(d-2)), N = max_position_embeddings
  *   llama3    waves shorter than O/high are kept, longer than O/low divided by factor, between them blended, O = original positions
@@ -64,12 +64,12 @@ static double longrope(const sy_spec *s, int half, int length, double *f)
 
 void sy_rope_fill(const sy_spec *s, bool local, int length, double *inv_freq, double *scale)
 {
-    int rot = sy_spec_rotary(s), half = rot / 2, N = s->max_position_embeddings;
+    int d = sy_spec_turns(s), half = sy_spec_rotary(s) / 2, N = s->max_position_embeddings;
     bool own_base = local && s->rope_local_base_freq > 0;
     double base = own_base ? s->rope_local_base_freq : s->rope_theta;
     *scale = 1;
-    if (!own_base && s->rope_type == SY_ROPE_DYNAMIC && length > N) base *= pow(s->rope_factor * length / N - (s->rope_factor - 1), rot / (rot - 2.0));
-    for (int i = 0; i < half; i++) inv_freq[i] = pow(base, -2.0 * i / rot);
+    if (!own_base && s->rope_type == SY_ROPE_DYNAMIC && length > N) base *= pow(s->rope_factor * length / N - (s->rope_factor - 1), d / (d - 2.0));
+    for (int i = 0; i < half; i++) inv_freq[i] = pow(base, -2.0 * i / d);
     if (own_base) return;
     switch (s->rope_type) {
     case SY_ROPE_LINEAR: for (int i = 0; i < half; i++) inv_freq[i] /= s->rope_factor; break;

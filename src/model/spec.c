@@ -59,6 +59,7 @@ const sy_opt sy_spec_opts[] = {
     SY_REAL(sy_spec, clip_qkv, NULL, 0, 0, 1e9, "queries, keys and values are clamped to +- this before the rotation; 0 = not"),
     SY_REAL(sy_spec, attn_logit_softcapping, NULL, 0, 0, 1e6, "scores become c tanh(score / c); 0 = as they are"),
     SY_REAL(sy_spec, attention_multiplier, NULL, 0, 0, 1e6, "scores are multiplied by it; 0 = 1/sqrt(width of a query head)"),
+    SY_BOOL(sy_spec, scale_attn_by_inverse_layer_idx, NULL, false, "scores of layer l, counted from 0, are divided by l + 1 (GPT-2)"),
     SY_TEXT(sy_spec, window_layers, NULL, "sliding", "pattern of layers that see sliding_window positions and layers that see all: 'sliding', 'sliding,full'"),
     SY_TEXT(sy_spec, rope_layers, NULL, "rope", "pattern of layers that rotate and layers that do not: 'rope', 'rope*3,nope'"),
     SY_INT (sy_spec, q_lora_rank, NULL, 0, 0, BIG, "mla: rank of the queries; 0 = one full matrix"),
@@ -161,11 +162,19 @@ int sy_spec_positions(const sy_spec *s)
 
 int sy_spec_qk_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->qk_nope_head_dim + s->qk_rope_head_dim : s->head_dim; }
 int sy_spec_v_dim(const sy_spec *s) { return s->attention == SY_MLA ? s->v_head_dim : s->head_dim; }
-int sy_spec_rotary(const sy_spec *s) { return (int)((s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim) * s->partial_rotary_factor); }
+int sy_spec_turns(const sy_spec *s) { return (int)((s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim) * s->partial_rotary_factor); }
+int sy_spec_rotary(const sy_spec *s) { return (sy_spec_turns(s) + 1) / 2 * 2; }
 
-double sy_spec_score_scale(const sy_spec *s)
+double sy_spec_share(int turns, int head)
+{
+    double share = (double)turns / head;
+    return (int)(head * share) < turns ? nextafter(share, 1) : share;
+}
+
+double sy_spec_score_scale(const sy_spec *s, int layer)
 {
     double scale = s->attention_multiplier > 0 ? s->attention_multiplier : 1 / sqrt((double)sy_spec_qk_dim(s));
+    if (s->scale_attn_by_inverse_layer_idx) scale /= layer + 1;
     if (s->attention != SY_MLA || s->rope_type != SY_ROPE_YARN || !(s->rope_factor > 1)) return scale;
     double m = 0.1 * s->rope_mscale_all_dim * log(s->rope_factor) + 1;
     return scale * m * m;
@@ -194,12 +203,14 @@ static int numbers(const char *list)
 
 static sy_status check_rope(const sy_spec *s, sy_err *err)
 {
-    int rot = sy_spec_rotary(s);
+    int rot = sy_spec_rotary(s), head = s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim;
     const char *list[] = { s->rope_short_factor, s->rope_long_factor };
     if (s->rope_type == SY_ROPE_NONE) return SY_OK;
-    if (rot % 2 || rot < 2)
+    if (rot < 2 || rot > head)
         return sy_fail(err, SY_ESHAPE, "%s %d with partial_rotary_factor %g: the rotary embedding turns pairs, %d values are odd or none", s->attention == SY_MLA ? "qk_rope_head_dim" : "head_dim",
-                       s->attention == SY_MLA ? s->qk_rope_head_dim : s->head_dim, s->partial_rotary_factor, rot);
+                       head, s->partial_rotary_factor, sy_spec_turns(s));
+    if (s->rope_type == SY_ROPE_YARN && sy_spec_turns(s) % 2)
+        return sy_fail(err, SY_ESHAPE, "head_dim %d with partial_rotary_factor %g: rope_type yarn is about pairs, %d values are odd", head, s->partial_rotary_factor, sy_spec_turns(s));
     for (int i = 0; i < 2 && s->rope_type == SY_ROPE_LONGROPE; i++)
         if (numbers(list[i]) != rot / 2)
             return sy_fail(err, SY_ESHAPE, "%s must be %d positive numbers, one for each pair of a head that rotates", i ? "rope_long_factor" : "rope_short_factor", rot / 2);

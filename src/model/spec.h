@@ -41,6 +41,7 @@ typedef struct sy_spec {
     bool        attention_bias, attention_out_bias, attention_sinks;
     double      clip_qkv, attn_logit_softcapping;   /* 0 = none */
     double      attention_multiplier;   /* of the scores; 0 = what sy_spec_score_scale derives */
+    bool        scale_attn_by_inverse_layer_idx;
     const char *window_layers, *rope_layers;        /* patterns of "sliding" and "full", of "rope" and "nope" */
     int         q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;      /* mla; q_lora_rank 0 = one matrix */
     double      lora_norm_eps;
@@ -74,12 +75,14 @@ bool      sy_spec_sliding(const sy_spec *s, int layer);
 bool      sy_spec_rotates(const sy_spec *s, int layer);
 sy_act    sy_spec_act(const sy_spec *s);
 int       sy_spec_positions(const sy_spec *s);       /* longest context: max_position_embeddings, under rope_type=dynamic times rope_factor */
-int       sy_spec_rotary(const sy_spec *s);          /* values of a head that turn: head_dim (mla: qk_rope_head_dim) times partial_rotary_factor */
+int       sy_spec_turns(const sy_spec *s);           /* head_dim (mla: qk_rope_head_dim) times partial_rotary_factor, rounded down: d of the angles base^(-2i/d) */
+int       sy_spec_rotary(const sy_spec *s);          /* values of a head that turn: those, rounded up to pairs */
+double    sy_spec_share(int turns, int head);        /* partial_rotary_factor under which `turns` of a head of that width turn */
 int       sy_spec_qk_dim(const sy_spec *s);          /* width of a query head */
 int       sy_spec_v_dim(const sy_spec *s);           /* width of a value head */
-/* What scores are multiplied by: attention_multiplier, else 1/sqrt(width of a query head); under mla and yarn with mscale_all_dim m also
- * times (0.1 m ln(factor) + 1)^2 (DeepSeek-V2, arXiv:2405.04434). */
-double    sy_spec_score_scale(const sy_spec *s);
+/* What scores of a layer are multiplied by: attention_multiplier, else 1/sqrt(width of a query head); under mla and yarn with mscale_all_dim m also
+ * times (0.1 m ln(factor) + 1)^2 (DeepSeek-V2, arXiv:2405.04434); divided by layer + 1 under scale_attn_by_inverse_layer_idx. */
+double    sy_spec_score_scale(const sy_spec *s, int layer);
 /* Parameters in all, parameters that one token uses (experts: nominal K of the router text, or all E when it names none), and
  * multiply-adds of one token's forward at context length 0. k: experts per token. */
 void      sy_spec_size(const sy_spec *s, double k, double *total, double *active, double *madds);

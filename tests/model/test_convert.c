@@ -44,6 +44,7 @@ static const struct { const char *arch, *settings; } models[] = {
     { "gpt2", "layers=dense,norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh,attention_bias=true,attention_out_bias=true,"
               "tie_word_embeddings=true" },
     { "gptneox", "layers=dense,norm=layer,norm_bias=true,norm_place=parallel,ffn_gated=false,mlp_bias=true,hidden_act=gelu,attention_bias=true,attention_out_bias=true,partial_rotary_factor=0.25" },
+    { "gptneox", "layers=dense,norm=layer,norm_bias=true,norm_place=parallel,ffn_gated=false,mlp_bias=true,hidden_act=gelu,attention_bias=true,attention_out_bias=true,partial_rotary_factor=0.3" },      /* 4 of 16 values */
 };
 
 static sy_engine eng;
@@ -213,10 +214,18 @@ static void refused(void **state)
 
     sy_test_case("a model that no architecture says");
     char *odd = strdup(fresh("odd"));
-    m = model_of("layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=3,moe_intermediate_size=64,qk_norm=row");
-    save(m, odd);
-    sy_model_free(m);
-    sy_expect_fail(convert_to(odd, fresh("odd.gguf"), NULL, err), SY_EUNSUP, "no architecture of GGUF files says all of this model");
+    static const char *const unsaid[] = {
+        "layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=3,moe_intermediate_size=64,qk_norm=row",
+        "layers=dense,norm=layer,norm_bias=true,norm_place=parallel,ffn_gated=false,mlp_bias=true,hidden_act=gelu,attention_bias=true,attention_out_bias=true,partial_rotary_factor=0.2",    /* 3 of 16 values */
+        "layers=dense,norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh,attention_bias=true,attention_out_bias=true,"
+        "tie_word_embeddings=true,scale_attn_by_inverse_layer_idx=true",
+    };
+    for (size_t i = 0; i < SY_COUNT(unsaid); i++) {
+        m = model_of(unsaid[i]);
+        save(m, odd);
+        sy_model_free(m);
+        sy_expect_fail(convert_to(odd, fresh("odd.gguf"), NULL, err), SY_EUNSUP, "no architecture of GGUF files says all of this model");
+    }
 
     sy_test_case("a tensor renamed");
     sy_buf b = { 0 };

@@ -377,6 +377,51 @@ static void damage(void **state)
     sy_engine_uninit(&eng);
 }
 
+/* Keys of config.json that change what is computed: each is obeyed, or refused by name. */
+static void keys(void **state)
+{
+    static const struct { const char *what, *family, *from, *to; sy_status want; const char *part; } cases[] = {        /* part: of the sentence, or of the router */
+        { "no mixture of causal and other tokens", "mixtral", "{", "{\"is_causal\": false,", SY_EUNSUP, "is_causal is false" },
+        { "an encoder is not causal anyway", "bert", "{", "{\"is_causal\": false,", SY_OK, NULL },
+        { "keys of single layers", "llama", "{", "{\"per_layer_config\": {\"0\": {\"num_attention_heads\": 2}},", SY_EUNSUP, "per_layer_config" },
+        { "noise on what the block sees", "mixtral", "\"router_jitter_noise\": 0.0", "\"router_jitter_noise\": 0.1", SY_OK, "jitter_scope=block" },
+        { "a window of nothing", "mistral", "\"sliding_window\": 7", "\"sliding_window\": 0", SY_EUNSUP, "sliding_window is 0; null says that there is none" },
+        { "values clamped to 0", "olmoe", "\"clip_qkv\": null", "\"clip_qkv\": 0", SY_EUNSUP, "clip_qkv is 0" },
+        { "a stretch that Phi-3.5-MoE has not", "phimoe", "\"rope_type\": \"default\"", "\"rope_type\": \"linear\", \"factor\": 2.0", SY_EUNSUP, "family phimoe turns by default or longrope" },
+        { "its own without its factors", "phimoe", "\"rope_type\": \"default\"", "\"rope_type\": \"longrope\", \"short_factor\": [1, 1, 1, 1], \"long_factor\": [1, 1, 1, 1]", SY_EFORMAT, "short_mscale" },
+        { "the original length elsewhere", "phimoe", "\"rope_parameters\": {\"rope_theta\": 1000000.0, \"rope_type\": \"default\"", "\"original_max_position_embeddings\": 64, \"rope_parameters\": {\"rope_type\": \"longrope\"",
+          SY_EUNSUP, "original_max_position_embeddings stands at the top" },
+        { "GPT-NeoX's old keys", "gpt_neox", "\"rope_parameters\": {", "\"rotary_pct\": 0.5, \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}, \"rotary_emb_base\": 100, \"was\": {", SY_OK, NULL },
+        { "keys that GPT-NeoX has not", "gpt_neox", "\"rope_parameters\": {", "\"rope_theta\": 500000.0, \"was\": {", SY_EUNSUP, "rope_theta is 500000 at the top, where family gpt_neox reads rotary_emb_base" },
+        { "an attention over another model's states", "gpt2", "\"add_cross_attention\": false", "\"add_cross_attention\": true", SY_EUNSUP, "add_cross_attention" },
+        { "a decoder of BERT's", "bert", "\"is_decoder\": false", "\"is_decoder\": true", SY_EUNSUP, "is_decoder" },
+        { "positions by distance", "bert", "{", "{\"position_embedding_type\": \"relative_key\",", SY_EUNSUP, "position_embedding_type" },
+    };
+    sy_arena a = { 0 };
+    (void)state;
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_err e = { 0 }, *err = &e;
+        sy_card c;
+        fixture f;
+        sy_test_case("%s: %s", cases[i].family, cases[i].what);
+        fixture_open(&f, cases[i].family);
+        const char *path = join(folder_of(&f, 0, "keys"), "config.json");
+        replace(path, cases[i].from, cases[i].to);
+        sy_status st = sy_card_read(&c, path, &a, NULL, err);
+        if (cases[i].want != SY_OK) sy_expect_fail_(st, cases[i].want, err, cases[i].part, "sy_card_read");
+        else if (st != SY_OK) fail_msg("%s", e.text);
+        else if (cases[i].part && !strstr(c.spec.router, cases[i].part)) fail_msg("router %s", c.spec.router);
+        else if (!strcmp(cases[i].family, "gpt_neox")) assert_true(c.spec.rope_theta == 100 && sy_spec_turns(&c.spec) == 4 && c.spec.rope_factor == 2);
+        if (st == SY_OK) sy_expect_ok(sy_family_accepts(c.family, &c.spec, &sy_builtin_methods, false, err));
+        if (st == SY_OK && cases[i].part) {              /* noise for the router alone is not Mixtral's */
+            c.spec.router = "topk:norm_topk_prob=true,num_experts_per_tok=2,router_jitter_noise=0.1";
+            sy_expect_fail(sy_family_accepts(c.family, &c.spec, &sy_builtin_methods, false, err), SY_EUNSUP, "cannot say router");
+        }
+        fixture_close(&f);
+    }
+    sy_arena_free(&a);
+}
+
 /* The tensors at hand in two shards with an index. */
 static void split(const char *dir, int cut)
 {
@@ -466,6 +511,6 @@ static void mtp(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(mapped), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(shards), cmocka_unit_test(mtp) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(mapped), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(keys), cmocka_unit_test(shards), cmocka_unit_test(mtp) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

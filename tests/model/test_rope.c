@@ -57,6 +57,10 @@ static void by_layer_and_length(void **state)
     sy_rope_fill(&s, false, 9, g, &scale);
     sy_expect_near("long mscale", scale, 2.5, 0, 0);
     sy_expect_near("long", f[0] / g[0], 3, 0, 1e-14);
+    spec_of(&s, "head_dim=10,partial_rotary_factor=0.3,rope_theta=8", &a);             /* 3 of 10 values: two pairs of angles 8^(-2i/3) */
+    assert_int_equal(sy_spec_rotary(&s), 4);
+    sy_rope_fill(&s, false, 0, f, &scale);
+    sy_expect_near("odd", f[1], 0.25, 0, 1e-14);
     sy_arena_free(&a);
 }
 
@@ -68,6 +72,10 @@ static void refusals(void **state)
     sy_spec s;
     spec_of(&s, "rope_type=longrope,rope_factor=4,original_max_position_embeddings=1,head_dim=4,rope_short_factor='1 2',rope_long_factor='3 4'", &a);
     sy_expect_fail(sy_rope_check(&s, err), SY_EARG, "original_max_position_embeddings 1");
+    sy_spec_defaults(&s);
+    s.vocab_size = 8;
+    sy_expect_ok(sy_opt_parse(sy_spec_opts, &s, "head_dim=10,partial_rotary_factor=0.3,rope_type=yarn,rope_factor=4", &a, NULL, err));
+    sy_expect_fail(sy_spec_check(&s, err), SY_ESHAPE, "rope_type yarn is about pairs, 3 values are odd");
     sy_arena_free(&a);
 }
 

@@ -10,8 +10,9 @@ static const sy_family_key keys[] = {
     SY_KEY("layer_norm_epsilon", "rms_norm_eps", "1e-5"),
     SY_KEY("initializer_range", "initializer_range", "0.02"),
     SY_KEY("tie_word_embeddings", "tie_word_embeddings", "true"),
-    { "activation_function", "hidden_act", "gelu_tanh", NULL, "gelu_new=gelu_tanh gelu_pytorch_tanh=gelu_tanh gelu_fast=gelu_tanh gelu=gelu relu=relu silu=silu swish=silu relu2=relu2", false },
-    SY_KEY_ONLY("scale_attn_weights", "true"), SY_KEY_ONLY("scale_attn_by_inverse_layer_idx", "false"), SY_KEY_ONLY("add_cross_attention", "false"),
+    { "activation_function", "hidden_act", "gelu_tanh", NULL, "gelu_new=gelu_tanh gelu_pytorch_tanh=gelu_tanh gelu_fast=gelu_tanh gelu_python_tanh=gelu_tanh gelu_accurate=gelu_tanh gelu=gelu gelu_python=gelu relu=relu silu=silu swish=silu relu2=relu2", false },
+    { "scale_attn_weights", "attention_multiplier", "0", NULL, "true=0 false=1", false },
+    SY_KEY("scale_attn_by_inverse_layer_idx", "scale_attn_by_inverse_layer_idx", "false"), SY_KEY_ONLY("add_cross_attention", "false"),
     SY_KEYS_END,
 };
 

@@ -14,15 +14,21 @@ static const sy_family_key keys[] = {
     SY_KEYS_END,
 };
 
-/* rotary_pct and rotary_emb_base, where rope_parameters does not say it. */
+/* rotary_pct and rotary_emb_base, where rope_parameters (or rope_scaling) does not say it. Other families' keys at the top are not this one's. */
 static sy_status read_old(sy_config_reading *r, sy_err *err)
 {
     sy_spec *s = &r->c->spec;
-    const json_t *p = json_object_get(r->root, "rope_parameters");
-    if (!json_object_get(p, "partial_rotary_factor") && !json_object_get(r->root, "partial_rotary_factor"))
-        SY_TRY(sy_json_get_real(r->root, r->path, "rotary_pct", false, 1e-3, 1, &s->partial_rotary_factor, err));
-    if (!json_object_get(p, "rope_theta") && !json_object_get(r->root, "rope_theta"))
-        SY_TRY(sy_json_get_real(r->root, r->path, "rotary_emb_base", false, 1, 1e12, &s->rope_theta, err));
+    const char *name;
+    const json_t *p = sy__rope_object(r, &name);
+    struct { const char *key, *own; double lo, hi, *to; } old[] = { { "partial_rotary_factor", "rotary_pct", 1e-3, 1, &s->partial_rotary_factor }, { "rope_theta", "rotary_emb_base", 1, 1e12, &s->rope_theta } };
+    for (size_t i = 0; i < SY_COUNT(old); i++) {
+        double other = *old[i].to;
+        bool given = json_object_get(p, old[i].key);
+        if (!given) *old[i].to = i ? r->c->family->rope_theta : r->c->family->partial_rotary_factor;
+        if (!given) SY_TRY(sy_json_get_real(r->root, r->path, old[i].own, false, old[i].lo, old[i].hi, old[i].to, err));
+        if (!given && json_object_get(r->root, old[i].key) && other != *old[i].to)
+            return sy_fail(err, SY_EUNSUP, "%s: %s is %g at the top, where family gpt_neox reads %s (%g here)", r->path, old[i].key, other, old[i].own, *old[i].to);
+    }
     return SY_OK;
 }
 

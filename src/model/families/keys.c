@@ -23,7 +23,8 @@ static bool is_there(const sy_config_reading *r, const char *key) { return json_
 
 static const char *const rope_types[] = { "default", "linear", "dynamic", "llama3", "yarn", "longrope", NULL };      /* by SY_ROPE_ */
 static const char *const rope_known[] = { "rope_theta", "rope_type", "type", "factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow",
-                                          "attention_factor", "mscale", "mscale_all_dim", "truncate", "short_factor", "long_factor", "short_mscale", "long_mscale", "partial_rotary_factor", NULL };
+                                          "attention_factor", "mscale", "mscale_all_dim", "truncate", "short_factor", "long_factor", "partial_rotary_factor", NULL };
+static const char *const rope_mscales[] = { "short_mscale", "long_mscale", NULL };
 
 static bool among(const char *const *list, const char *word)
 {
@@ -52,7 +53,7 @@ static sy_status read_stretch(sy_config_reading *r, const json_t *p, sy_err *err
     sy_spec *s = &r->c->spec;
     const struct { const char *key; double *to; bool llama3; } real[] = {
         { "low_freq_factor", &s->rope_low_freq_factor, true }, { "high_freq_factor", &s->rope_high_freq_factor, true }, { "attention_factor", &s->rope_attention_factor, false },
-        { "mscale", &s->rope_mscale, false }, { "mscale_all_dim", &s->rope_mscale_all_dim, false }, { "short_mscale", &s->rope_short_mscale, false }, { "long_mscale", &s->rope_long_mscale, false },
+        { "mscale", &s->rope_mscale, false }, { "mscale_all_dim", &s->rope_mscale_all_dim, false },
     };
     double fast = 0, slow = 0, factor = 0;
     long long original = 0;
@@ -64,31 +65,42 @@ static sy_status read_stretch(sy_config_reading *r, const json_t *p, sy_err *err
     SY_TRY(sy_json_get_bool(p, r->path, "truncate", false, &s->rope_truncate, err));
     bool scaled = s->rope_type == SY_ROPE_LLAMA3 || s->rope_type == SY_ROPE_YARN || s->rope_type == SY_ROPE_LONGROPE;
     SY_TRY(sy_json_get_int(p, r->path, "original_max_position_embeddings", false, 1, 1 << 24, &original, err));
-    if (scaled) SY_TRY(get_int(r, "original_max_position_embeddings", 1, 1 << 24, &original, err));      /* at the top it wins */
+    if (scaled && !r->c->family->rope_mscales) SY_TRY(get_int(r, "original_max_position_embeddings", 1, 1 << 24, &original, err));      /* at the top it wins */
+    else if (scaled && !original && is_there(r, "original_max_position_embeddings"))
+        return sy_fail(err, SY_EUNSUP, "%s: original_max_position_embeddings stands at the top, where family %s does not read it; put it beside short_mscale", r->path, r->c->family->name);
     s->original_max_position_embeddings = scaled ? original ? (int)original : s->max_position_embeddings : 0;
     bool ratio = s->rope_type == SY_ROPE_YARN || s->rope_type == SY_ROPE_LONGROPE;                       /* may go without */
     SY_TRY(sy_json_get_real(p, r->path, "factor", !ratio, 1e-3, 1e6, &factor, err));
     s->rope_factor = factor > 0 ? factor : (double)s->max_position_embeddings / s->original_max_position_embeddings;
     if (s->rope_type != SY_ROPE_LONGROPE) return SY_OK;
+    if (r->c->family->rope_mscales) {
+        SY_TRY(sy_json_get_real(p, r->path, rope_mscales[0], true, 1e-6, 1e6, &s->rope_short_mscale, err));
+        SY_TRY(sy_json_get_real(p, r->path, rope_mscales[1], true, 1e-6, 1e6, &s->rope_long_mscale, err));
+    }
     SY_TRY(factors(r, p, "short_factor", &s->rope_short_factor, err));
     return factors(r, p, "long_factor", &s->rope_long_factor, err);
 }
 
+const json_t *sy__rope_object(const sy_config_reading *r, const char **name)
+{
+    const json_t *p = json_object_get(r->root, *name = "rope_scaling");
+    return json_object_size(p) || (p && !json_is_null(p) && !json_is_object(p)) ? p : json_object_get(r->root, *name = "rope_parameters");
+}
+
 static sy_status read_rope(sy_config_reading *r, sy_err *err)
 {
-    const char *name = "rope_scaling", *type = "default", *key;
-    const json_t *p = json_object_get(r->root, name);
+    const char *name, *type = "default", *key;
+    const json_t *p = sy__rope_object(r, &name);
     sy_spec *s = &r->c->spec;
     const sy_family *f = r->c->family;
     double partial = f->partial_rotary_factor > 0 ? f->partial_rotary_factor : 1;
     json_t *v;
-    if (!json_object_size(p) && (!p || json_is_null(p) || json_is_object(p))) p = json_object_get(r->root, name = "rope_parameters");
     if (p && !json_is_null(p) && !json_is_object(p)) return sy_fail(err, SY_EFORMAT, "%s: %s must be an object", r->path, name);
     json_object_foreach((json_t *)p, key, v) {
         if (json_is_object(v)) return sy_fail(err, SY_EUNSUP, "%s: %s has a rotation for layers of kind '%.40s'; family %s is computed with one rotation for all layers", r->path, name, key, f->name);
         char line[96];
         snprintf(line, sizeof line, "%s.%.60s", name, key);
-        if (!among(rope_known, key) && r->l) SY_TRY(sy_ledger_add(r->l, SY_L_KEY, line, NULL, 0, err));
+        if (!among(rope_known, key) && !(f->rope_mscales && among(rope_mscales, key)) && r->l) SY_TRY(sy_ledger_add(r->l, SY_L_KEY, line, NULL, 0, err));
     }
     s->rope_theta = f->rope_theta;
     SY_TRY(sy_json_get_real(r->root, r->path, "rope_theta", false, 1, 1e12, &s->rope_theta, err));
@@ -110,6 +122,8 @@ static sy_status read_rope(sy_config_reading *r, sy_err *err)
     s->rope_type = 0;
     while (rope_types[s->rope_type] && strcmp(rope_types[s->rope_type], type)) s->rope_type++;
     if (!rope_types[s->rope_type]) return sy_fail(err, SY_EUNSUP, "%s: %s has the type '%.40s'; known are default, linear, dynamic, llama3, yarn and longrope", r->path, name, type);
+    if (f->rope_mscales && s->rope_type != SY_ROPE_DEFAULT && s->rope_type != SY_ROPE_LONGROPE)
+        return sy_fail(err, SY_EUNSUP, "%s: %s has the type '%s'; family %s turns by default or longrope", r->path, name, type, f->name);
     return s->rope_type == SY_ROPE_DEFAULT ? SY_OK : sy_within(err, read_stretch(r, p, err), "%s", name);
 }
 
@@ -146,8 +160,8 @@ static void write_rope(sy_config_writing *w)
     put_real(j, "attention_factor", s->rope_attention_factor, s->rope_attention_factor > 0);
     put_real(j, "mscale", s->rope_mscale, s->rope_mscale > 0);
     put_real(j, "mscale_all_dim", s->rope_mscale_all_dim, s->rope_mscale_all_dim > 0);
-    put_real(j, "short_mscale", s->rope_short_mscale, s->rope_short_mscale > 0);
-    put_real(j, "long_mscale", s->rope_long_mscale, s->rope_long_mscale > 0);
+    put_real(j, "short_mscale", s->rope_short_mscale, w->f->rope_mscales && longrope);
+    put_real(j, "long_mscale", s->rope_long_mscale, w->f->rope_mscales && longrope);
     if (longrope) put_factors(j, "short_factor", s->rope_short_factor), put_factors(j, "long_factor", s->rope_long_factor);
     sy_json_end(j, '}');
 }
@@ -165,7 +179,7 @@ static sy_status read_window(sy_config_reading *r, sy_err *err)
     const json_t *v = json_object_get(r->root, "sliding_window");
     SY_TRY(sy_json_get_bool(r->root, r->path, "use_sliding_window", false, &use, err));
     if (v && json_is_null(v)) window = 0;
-    SY_TRY(get_int(r, "sliding_window", 0, 1 << 24, &window, err));
+    SY_TRY(get_int(r, "sliding_window", use ? 1 : 0, 1 << 24, &window, err));
     r->c->spec.sliding_window = use ? (int)window : 0;
     return SY_OK;
 }
@@ -236,7 +250,7 @@ static sy_status read_alternate(sy_config_reading *r, sy_err *err)
     long long window = v && json_is_null(v) ? 0 : 128;
     bool *slides = layer_flags(r);
     if (!slides) return no_memory(r, err);
-    SY_TRY(get_int(r, "sliding_window", 0, 1 << 24, &window, err));
+    SY_TRY(get_int(r, "sliding_window", 1, 1 << 24, &window, err));
     s->sliding_window = (int)window;
     for (int l = 0; l < s->num_hidden_layers; l++) slides[l] = window && l % 2 == 0;
     if (list && !json_is_null(list)) SY_TRY(read_layer_types(r, list, slides, err));

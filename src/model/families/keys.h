@@ -4,7 +4,7 @@
 
 #include "model/family.h"
 
-#define SY_WORDS_ACT "silu=silu swish=silu gelu=gelu gelu_python=gelu gelu_pytorch_tanh=gelu_tanh gelu_new=gelu_tanh gelu_fast=gelu_tanh relu=relu relu2=relu2"
+#define SY_WORDS_ACT "silu=silu swish=silu gelu=gelu gelu_python=gelu gelu_pytorch_tanh=gelu_tanh gelu_new=gelu_tanh gelu_fast=gelu_tanh gelu_python_tanh=gelu_tanh gelu_accurate=gelu_tanh relu=relu relu2=relu2"
 
 /* What a decoder cannot be built without. */
 #define SY_KEYS_SIZES                                               \
@@ -39,6 +39,8 @@
 
 /* rope_theta with rope_scaling (transformers 4) or rope_parameters (5), partial_rotary_factor, original_max_position_embeddings. */
 extern const sy_family_group sy__keys_rope;
+/* The object that says how the model turns: rope_scaling where it holds something, else rope_parameters; may be NULL. *name: which. */
+const json_t *sy__rope_object(const sy_config_reading *r, const char **name);
 /* use_sliding_window, sliding_window, max_window_layers, layer_types: layers from max_window_layers on slide (Qwen2, Qwen3). */
 extern const sy_family_group sy__keys_window_late;
 /* The same keys; every second of the first max_window_layers slides (Qwen2-MoE). */

@@ -11,7 +11,20 @@ static const sy_family_key keys[] = {
     SY_KEY_NONE("sliding_window", "sliding_window", "0", "0"),
     SY_KEYS_END,
 };
-static const sy_family_group *const groups[] = { &sy__keys_rope, &sy__keys_balance, NULL };
+
+/* Noise multiplies what the whole block sees, the experts too. */
+static sy_status read_noise(sy_config_reading *r, sy_err *err)
+{
+    double noise = 0;
+    SY_TRY(sy_json_get_real(r->root, r->path, "router_jitter_noise", false, 0, 1, &noise, err));
+    return noise > 0 ? sy__set(r, "router.jitter_scope", "block", err) : SY_OK;
+}
+
+static void write_noise(sy_config_writing *w) { (void)w; }             /* a row of keys writes it */
+
+static const char *const noise_keys[] = { "router_jitter_noise", NULL };
+static const sy_family_group noise = { noise_keys, read_noise, write_noise };
+static const sy_family_group *const groups[] = { &sy__keys_rope, &sy__keys_balance, &noise, NULL };
 static const sy_family_part parts[] = {
     { "model.layers.{l}.mlp.gate.weight", "model.layers.{l}.block_sparse_moe.gate.weight", 0, 0, 0 },
     SY_PARTS_EXPERTS("model.layers.{l}.block_sparse_moe", "w1", "w3", "w2"),
