@@ -135,7 +135,7 @@ static sy_status read_key(sy_config_reading *r, const sy_family_key *k, sy_err *
                 return sy_fail(err, SY_EUNSUP, "%s: %s '%.60s' is not computed for family %s; known are %s (file=engine)", r->path, key, value, r->c->family->name, k->words);
             value = mapped;
         }
-        if (k->none && same_value(value, k->none)) return sy_fail(err, SY_EUNSUP, "%s: %s is %s; null says that there is none", r->path, key, value);
+        if (k->none && json_is_number(v) && same_value(value, k->none)) return sy_fail(err, SY_EUNSUP, "%s: %s is %s; null says that there is none", r->path, key, value);
         if (!k->field && !same_value(value, k->def))
             return sy_fail(err, SY_EUNSUP, "%s: %s is '%.60s'; family %s is computed with %s only", r->path, key, value, r->c->family->name, k->def);
     }

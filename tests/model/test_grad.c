@@ -19,6 +19,7 @@ static const struct { const char *what, *settings; } models[] = {
     { "a norm a row, clipped", "qk_norm=row,clip_qkv=0.9" },
     { "GPT-2's parts", "norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu_tanh,attention_bias=true,attention_out_bias=true,tie_word_embeddings=true" },
     { "GPT-NeoX's parts", "norm=layer,norm_bias=true,norm_place=parallel,partial_rotary_factor=0.5,ffn_gated=false,hidden_act=gelu,mlp_bias=true" },
+    { "scores by layer, three of four values turn", "scale_attn_by_inverse_layer_idx=true,attention_multiplier=1,partial_rotary_factor=0.75" },
     { "BERT's parts", "norm=layer,norm_bias=true,norm_place=post,embedding_norm=true,final_norm=false,causal=false,lm_head=false,type_vocab_size=2,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,hidden_act=gelu" },
     { "latent attention, one matrix for queries", "attention=mla,kv_lora_rank=6,qk_nope_head_dim=4,qk_rope_head_dim=2,v_head_dim=3,rope_interleaved=true" },
     { "latent attention, low rank, stretched", "attention=mla,q_lora_rank=5,kv_lora_rank=6,qk_nope_head_dim=3,qk_rope_head_dim=4,v_head_dim=6,rope_interleaved=true,attention_bias=true,rope_type=yarn,rope_factor=4,"
