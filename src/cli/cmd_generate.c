@@ -1,12 +1,11 @@
 /* cli/cmd_generate.c - switchyard generate: text after a prompt. */
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/open.h"
 #include "cli/prompt.h"
+#include "cli/routes.h"
 #include "core/clock.h"
 #include "core/json.h"
-#include "core/utf8.h"
 #include "infer/trace.h"
 
 typedef struct args { const char *prompt, *messages, *system, *trace; sy_list stop, set; int context; bool greedy, chat, routes; } args;
@@ -158,31 +157,6 @@ static void show_routes_json(const job *w, int id, int pos, int row, bool prompt
     sy_buf_free(&b);
 }
 
-/* One line a token: the text, then the experts of every layer, best first; on a terminal each expert has a colour of its own. */
-static void show_routes_line(const job *w, int id, int row, bool prompt)
-{
-    static const int colours[] = { 31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96 };
-    char text[64] = "";
-    size_t n = 0;
-    bool colour = isatty(STDOUT_FILENO);
-    const char *piece = sy_tokenizer_piece(w->g.tok, id, &n), *special = sy_tokenizer_special(w->g.tok, id);
-    if (special) snprintf(text, sizeof text, "%.40s", special);
-    else snprintf(text, sizeof text, "%.*s", (int)(n < 40 ? n : 40), piece);
-    for (char *c = text; *c; c++) if (*c == '\n' || *c == '\t' || *c == '\r') *c = ' ';
-    sy_utf8_clean(text);
-    printf("%s%-16s", prompt ? "  " : "> ", text);
-    for (int l = 0; l < w->g.model->n_sparse; l++) {
-        const sy_route *r = w->g.routes[l];
-        printf(" |");
-        for (int s = r ? r->first_slot[row] : 0; r && s < r->first_slot[row + 1]; s++) {
-            if (r->expert[s] < 0) continue;
-            if (colour) printf(" \033[%dm%d\033[0m", colours[r->expert[s] % (int)SY_COUNT(colours)], r->expert[s]);
-            else printf(" %d", r->expert[s]);
-        }
-    }
-    putchar('\n');
-}
-
 /* The T tokens that were fed last; their routes stand on the tape. */
 static sy_status saw(job *w, const int *id, int T, bool prompt, sy_err *err)
 {
@@ -190,10 +164,10 @@ static sy_status saw(job *w, const int *id, int T, bool prompt, sy_err *err)
     if (!wants_routes(w)) return SY_OK;
     for (int i = 0; i < T && w->arg->routes; i++) {
         if (w->cli->json) show_routes_json(w, id[i], pos0 + i, i, prompt);
-        else show_routes_line(w, id[i], i, prompt);
+        else sy_routes_line(stdout, w->g.model, w->g.routes, i, w->g.tok, id[i], prompt);
     }
     fflush(stdout);
-    return w->arg->trace ? sy_trace_add(&w->trace, w->g.routes, id, T, pos0, 0, 0, err) : SY_OK;
+    return w->arg->trace ? sy_trace_add(&w->trace, w->g.routes, 0, id, T, pos0, 0, 0, err) : SY_OK;
 }
 
 /* Called before an id is fed: the routes are of the id before it, which was told when it was fed; so the last fed one is told here. */
@@ -222,15 +196,16 @@ static sy_status generate(job *w, sy_err *err)
     sy_generation x = { .stop = a->stop.v, .n_stop = a->stop.n, .eos = w->settings.eos, .n_eos = w->settings.n_eos, .text = print, .token = wants_routes(w) ? on_token : NULL, .arg = w };
     sy_buf text = { 0 };
     double began = sy_now();
+    if (a->routes && !w->cli->json) sy_routes_head(stdout, w->g.model);
     if (!w->cli->json && !a->routes && !a->chat && !a->messages) sy_put_text(stdout, a->prompt, strlen(a->prompt));
     sy_status st = sy_generate(&w->g, &w->o, &x, w->cli->json ? &text : NULL, err);
     double seconds = sy_now() - began;
     if (st == SY_OK) st = w->st;
     if (st == SY_OK && wants_routes(w) && w->g.n > w->told) st = saw(w, w->g.id + w->told, w->g.n - w->told, w->told < w->n_prompt, err);
-    if (!w->cli->json) putchar('\n');
-    else if (st == SY_OK && !a->routes) st = print_json(a->prompt, &x, &text, seconds, err);
+    if (!w->cli->json && !a->routes) putchar('\n');
+    if (w->cli->json && st == SY_OK && !a->routes) st = print_json(a->prompt, &x, &text, seconds, err);
     sy_buf_free(&text);
-    if (st == SY_OK && a->trace) st = sy_trace_write(&w->trace, w->g.model, a->trace, err);
+    if (st == SY_OK && a->trace) st = sy_trace_write(&w->trace, a->trace, err);
     if (st == SY_OK) sy_log_info(&w->cli->log, "%d tokens, %.1f tokens/s (%s)", x.tokens, x.tokens / seconds, why[x.ended]);
     return st;
 }
@@ -253,8 +228,8 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     SY_TRY(sy_open_settings(cli, words[0], &w.arg->set, w.arg->greedy, &w.o, &w.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));
-    sy_trace_open(&w.trace, m->n_sparse);
-    sy_status st = sy_generator_open(&w.g, m, tok, w.arg->context ? w.arg->context : sy_spec_positions(&m->spec), err);
+    sy_status st = sy_trace_open(&w.trace, m, err);
+    if (st == SY_OK) st = sy_generator_open(&w.g, m, tok, w.arg->context ? w.arg->context : sy_spec_positions(&m->spec), err);
     if (st == SY_OK && wants_routes(&w) && !m->n_sparse) st = sy_fail(err, SY_EUNSUP, "this model is dense: its tokens choose no experts");
     if (st == SY_OK) st = generate(&w, err);
     sy_generator_close(&w.g);
@@ -269,7 +244,8 @@ const sy_command sy_cmd_generate = {
     .text = "DIR is the folder of a model or of a run. Text streams as it is made. Sampling follows transformers: repetition penalty,\n"
             "temperature, top-k, top-p, min-p, typical, in this order; --greedy takes the most likely token. generation_config.json sets what --set does\n"
             "not. With --chat or --messages the model's chat template writes the conversation, and special tokens inside messages are plain text.\n"
-            "--routes prints a line for every token instead of the text: the token, then for each sparse layer the experts that it used; with --json\n"
+            "--routes prints a line for every token instead of the text, as it is made: > and the token (those of the prompt without >), then for each\n"
+            "sparse layer the experts that it used, best first, - where it used none; on a terminal lines are broken between layers. With --json\n"
             "a line {\"pos\", \"id\", \"text\", \"prompt\", \"layers\": [{\"experts\", \"weights\"}]}.",
     .example = "switchyard generate run -p \"To be, or not\" --set temperature=0.8,top_p=0.95\n  switchyard generate run -p \"To be\" --routes --trace routes.safetensors", .flags = flags, .size = sizeof(args),
     .min_words = 1, .max_words = 1, .run = run,

@@ -60,9 +60,9 @@ static sy_status with_model(sy_cli *cli, const args *a, sy_model *m, const char 
     float *logits = sy_malloc(sy_mul_size((size_t)j.T * (size_t)m->spec.vocab_size, sizeof *logits));
     if (!logits) return sy_fail(err, SY_ENOMEM, "no memory for %d x %d logits; give fewer ids", j.T, m->spec.vocab_size);
     sy_dumper_open(&dump, pattern ? pattern : "");
-    sy_trace_open(&trace, m->n_sparse);
+    sy_status st = sy_trace_open(&trace, m, err);
     sy_progress_open(&w.bar, stderr, "ids", j.T, cli->progress);
-    sy_status st = sy_logits_run(&j, logits, err);
+    if (st == SY_OK) st = sy_logits_run(&j, logits, err);
     sy_progress_close(&w.bar, NULL);
     if (st == SY_OK && a->out) st = write_logits(&j, logits, a->out, err);
     if (st == SY_OK && pattern) st = sy_dumper_write(&dump, file, err);

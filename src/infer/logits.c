@@ -53,7 +53,7 @@ static sy_status pass(const sy_logits_job *j, sy_tape *t, sy_kv *kv, sy_route **
     sy_tensor *z = sy_model_logits(j->model, t, sy_model_hidden(j->model, t, &b, &run), NULL, n);
     SY_TRY(sy_tape_status(t, err));
     for (size_t i = 0; i < (size_t)n * V; i++) out[(size_t)from * V + i] = (float)z->x[i];
-    return j->trace ? sy_trace_add(j->trace, routes, j->id + from, n, from, 0, 0, err) : SY_OK;
+    return j->trace ? sy_trace_add(j->trace, routes, 0, j->id + from, n, from, 0, 0, err) : SY_OK;
 }
 
 sy_status sy_logits_run(const sy_logits_job *j, float *out, sy_err *err)

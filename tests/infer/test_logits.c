@@ -67,7 +67,7 @@ static void logits_and_routes_do_not_depend_on_the_prefill(void **state)
         int32_t e[2 * T * 2];
         float w[2 * T * 2];
         sy_test_case("prefill %d", prefill);
-        sy_trace_open(&trace, model->n_sparse);
+        sy_expect_ok(sy_trace_open(&trace, model, err));
         sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = prefill, .trace = &trace }, got, err));
         for (int i = 0; i < T * V; i++) assert_true(got[i] == (float)want[i]);       /* the same bits */
         assert_int_equal(trace.K, 2);
@@ -89,9 +89,9 @@ static void a_trace_is_a_file(void **state)
     sy_st st;
     sy_arena a = { 0 };
     const char *path = path_of("trace.safetensors");
-    sy_trace_open(&trace, model->n_sparse);
+    sy_expect_ok(sy_trace_open(&trace, model, err));
     sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = T, .trace = &trace }, got, err));
-    sy_expect_ok(sy_trace_write(&trace, model, path, err));
+    sy_expect_ok(sy_trace_write(&trace, path, err));
     sy_expect_ok(sy_map_open(&map, path, err));
     sy_expect_ok(sy_st_parse(&st, map.data, map.size, path, &a, err));
     assert_int_equal(st.n, 6);
