@@ -37,8 +37,7 @@ static bool stopping(void *arg)
     return g->o->stop && g->o->stop(g->o->arg);
 }
 
-/* A token's text; bytes that are no text of their own (a part of a character, NUL) are written <0xE2>. */
-static void token_text(sy_json *j, const sy_tokenizer *tok, int id)
+void sy_token_json(sy_json *j, const sy_tokenizer *tok, int id)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t n, k = 0;
@@ -73,7 +72,7 @@ static void top_tokens(sy_json *j, const sy_tokenizer *tok, int64_t *by_token, i
         for (int v = 1; v < V; v++) if (by_token[v] > by_token[best]) best = v;
         if (by_token[best] <= 0) break;
         sy_json_begin(j, '{');
-        sy_json_key(j, "token"), token_text(j, tok, best);
+        sy_json_key(j, "token"), sy_token_json(j, tok, best);
         sy_json_key(j, "count"), sy_json_int(j, (long long)by_token[best]);
         sy_json_key(j, "share"), sy_json_real(j, (double)by_token[best] / (double)all);
         sy_json_end(j, '}');
@@ -120,7 +119,7 @@ static void next_table(sy_json *j, const sy_tokenizer *tok, const sy_tape *t, co
         int best = 0;
         for (int v = 1; v < V; v++) if (p[v] > p[best]) best = v;
         sy_json_begin(j, '{');
-        sy_json_key(j, "token"), token_text(j, tok, best);
+        sy_json_key(j, "token"), sy_token_json(j, tok, best);
         sy_json_key(j, "p"), sy_json_real(j, (double)p[best]);
         sy_json_end(j, '}');
         p[best] = -1;
@@ -161,7 +160,7 @@ static sy_status sentence_json(sy_json *j, sy_model *m, const sy_tokenizer *tok,
     sy_json_begin(j, '{');
     sy_json_key(j, "tokens");
     sy_json_begin(j, '[');
-    for (int i = 0; i < T; i++) token_text(j, tok, id[i]);
+    for (int i = 0; i < T; i++) sy_token_json(j, tok, id[i]);
     sy_json_end(j, ']');
     sy_json_key(j, "layers");
     sy_json_begin(j, '[');
