@@ -12,28 +12,27 @@ enum {                                  /* sizes that keep a page readable and s
     TOKEN_BYTES = 64, MAX_CELLS = 500000, CONFIG_BYTES = 256 << 10
 };
 
-static void real(sy_json *j, double v)
+void sy__real(sy_json *j, double v)
 {
     if (isfinite(v) && v == rint(v) && fabs(v) < 9e15) sy_json_int(j, (long long)v);
     else sy_json_real(j, v);
 }
 
-static void member(sy_json *j, const char *key, double v) { sy_json_key(j, key); real(j, v); }
+void sy__member(sy_json *j, const char *key, double v) { sy_json_key(j, key); sy__real(j, v); }
 
-static double at_key(const json_t *o, const char *key)
+double sy__at_key(const json_t *o, const char *key)
 {
     const json_t *v = json_object_get(o, key);
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-static double at_index(const json_t *a, size_t i)
+double sy__at_index(const json_t *a, size_t i)
 {
     const json_t *v = json_array_get(a, i);
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-/* At most `most` bytes of text, cut between characters; true when it was cut. */
-static bool text_cut(sy_json *j, const char *text, size_t most)
+bool sy__text_cut(sy_json *j, const char *text, size_t most)
 {
     size_t n = strlen(text), len = n < most ? n : most;
     if (len < n) len -= sy_utf8_tail(text, len);
@@ -52,7 +51,7 @@ static sy_status series(sy_json *j, const sy_column *c, size_t points, sy_err *e
     sy_json_end(j, ']');
     sy_json_key(j, "y");
     sy_json_begin(j, '[');
-    for (size_t i = 0; i < n; i++) real(j, c->value[keep[i]]);
+    for (size_t i = 0; i < n; i++) sy__real(j, c->value[keep[i]]);
     sy_json_end(j, ']');
     sy_json_end(j, '}');
     return j->b->failed ? sy_fail(err, SY_ENOMEM, "no memory left for the report") : SY_OK;
@@ -105,7 +104,7 @@ static sy_status curves(sy_json *j, const sy_record *r, sy_err *err)
         if (layer < 0 || layer >= MAX_LAYERS || done[layer]) continue;
         done[layer] = true;
         sy_json_begin(j, '{');
-        member(j, "layer", layer);
+        sy__member(j, "layer", layer);
         for (size_t k = 0; k < SY_COUNT(layered); k++) {
             const sy_column *c = sy_record_column(r, layered[k].kind, NULL, layer);
             if (!c) continue;
@@ -122,7 +121,7 @@ static sy_status curves(sy_json *j, const sy_record *r, sy_err *err)
 static void row_of(sy_json *j, const json_t *a, size_t n)
 {
     sy_json_begin(j, '[');
-    for (size_t i = 0; i < n; i++) real(j, at_index(a, i));
+    for (size_t i = 0; i < n; i++) sy__real(j, sy__at_index(a, i));
     sy_json_end(j, ']');
 }
 
@@ -137,9 +136,9 @@ static void top_tokens(sy_json *j, const json_t *all, size_t slots, size_t each)
         for (size_t k = 0; k < each && k < json_array_size(list); k++) {
             const json_t *t = json_array_get(list, k);
             sy_json_begin(j, '[');
-            text_cut(j, string_or(json_object_get(t, "token"), ""), TOKEN_BYTES);
-            real(j, at_key(t, "share"));
-            real(j, at_key(t, "count"));
+            sy__text_cut(j, string_or(json_object_get(t, "token"), ""), TOKEN_BYTES);
+            sy__real(j, sy__at_key(t, "share"));
+            sy__real(j, sy__at_key(t, "count"));
             sy_json_end(j, ']');
         }
         sy_json_end(j, ']');
@@ -150,7 +149,7 @@ static void top_tokens(sy_json *j, const json_t *all, size_t slots, size_t each)
 /* Experts and zero-cost experts that a layer claims; 0 where that is no size. */
 static size_t slots_of(const json_t *layer, size_t *zero)
 {
-    double E = at_key(layer, "experts"), Z = at_key(layer, "zero");
+    double E = sy__at_key(layer, "experts"), Z = sy__at_key(layer, "zero");
     if (!isfinite(Z)) Z = 0;
     if (!(E >= 1 && E <= MAX_EXPERTS && Z >= 0 && Z <= MAX_EXPERTS)) return 0;
     *zero = (size_t)Z;
@@ -161,12 +160,12 @@ static void layer_json(sy_json *j, const json_t *l, size_t index, size_t n_domai
 {
     static const char *const plain[] = { "entropy", "dropped", "passed", "specialisation", "maxvio" };
     size_t zero = 0, slots = slots_of(l, &zero), each = TOP_BUDGET / (slots * n_layer);
-    double number_of = at_key(l, "layer");
+    double number_of = sy__at_key(l, "layer");
     sy_json_begin(j, '{');
-    member(j, "layer", number_of >= 0 && number_of < 1e6 ? number_of : (double)index);
-    member(j, "experts", (double)(slots - zero));
-    member(j, "zero", (double)zero);
-    for (size_t i = 0; i < SY_COUNT(plain); i++) member(j, plain[i], at_key(l, plain[i]));
+    sy__member(j, "layer", number_of >= 0 && number_of < 1e6 ? number_of : (double)index);
+    sy__member(j, "experts", (double)(slots - zero));
+    sy__member(j, "zero", (double)zero);
+    for (size_t i = 0; i < SY_COUNT(plain); i++) sy__member(j, plain[i], sy__at_key(l, plain[i]));
     sy_json_key(j, "load");
     row_of(j, json_object_get(l, "load"), slots);
     sy_json_key(j, "by_domain");
@@ -194,8 +193,8 @@ static void slots_json(sy_json *j, const json_t *t)
         sy_json_key(j, pass ? "weights" : "experts");
         sy_json_begin(j, '[');
         for (size_t k = 0; k < n; k++) {
-            double id = at_index(e, k);
-            if (id >= 0 && id < 2 * MAX_EXPERTS && id == floor(id)) real(j, pass ? at_index(w, k) : id);
+            double id = sy__at_index(e, k);
+            if (id >= 0 && id < 2 * MAX_EXPERTS && id == floor(id)) sy__real(j, pass ? sy__at_index(w, k) : id);
         }
         sy_json_end(j, ']');
     }
@@ -209,7 +208,7 @@ static void sentence_json(sy_json *j, const json_t *s)
     sy_json_begin(j, '{');
     sy_json_key(j, "tokens");
     sy_json_begin(j, '[');
-    for (size_t t = 0; t < n; t++) text_cut(j, string_or(json_array_get(tokens, t), ""), TOKEN_BYTES);
+    for (size_t t = 0; t < n; t++) sy__text_cut(j, string_or(json_array_get(tokens, t), ""), TOKEN_BYTES);
     sy_json_end(j, ']');
     sy_json_key(j, "layers");
     sy_json_begin(j, '[');
@@ -227,8 +226,8 @@ static void sentence_json(sy_json *j, const json_t *s)
         for (size_t k = 0; k < json_array_size(list) && k < MAX_NEXT; k++) {
             const json_t *c = json_array_get(list, k);
             sy_json_begin(j, '[');
-            text_cut(j, string_or(json_object_get(c, "token"), ""), TOKEN_BYTES);
-            real(j, at_key(c, "p"));
+            sy__text_cut(j, string_or(json_object_get(c, "token"), ""), TOKEN_BYTES);
+            sy__real(j, sy__at_key(c, "p"));
             sy_json_end(j, ']');
         }
         sy_json_end(j, ']');
@@ -237,15 +236,17 @@ static void sentence_json(sy_json *j, const json_t *s)
     sy_json_end(j, '}');
 }
 
-static void routing_json(sy_json *j, const json_t *r)
+static void routing_json(sy_json *j, const json_t *r, bool analysed)
 {
     const json_t *domains = json_object_get(r, "domains"), *layers = json_object_get(r, "layers"), *sentence = json_object_get(r, "sentence");
     size_t n_domain = json_array_size(domains) < MAX_DOMAINS ? json_array_size(domains) : MAX_DOMAINS;
     size_t n_layer = json_array_size(layers) < MAX_LAYERS ? json_array_size(layers) : MAX_LAYERS, zero;
     sy_json_begin(j, '{');
+    sy_json_key(j, "analysed");
+    sy_json_bool(j, analysed);
     sy_json_key(j, "domains");
     sy_json_begin(j, '[');
-    for (size_t d = 0; d < n_domain; d++) text_cut(j, string_or(json_array_get(domains, d), "?"), TOKEN_BYTES);
+    for (size_t d = 0; d < n_domain; d++) sy__text_cut(j, string_or(json_array_get(domains, d), "?"), TOKEN_BYTES);
     sy_json_end(j, ']');
     sy_json_key(j, "layers");
     sy_json_begin(j, '[');
@@ -289,9 +290,9 @@ static void sample_json(sy_json *j, const sy_record_sample *s)
     sy_json_key(j, "step");
     sy_json_int(j, s->step);
     sy_json_key(j, "prompt");
-    text_cut(j, s->prompt, SAMPLE_BYTES);
+    sy__text_cut(j, s->prompt, SAMPLE_BYTES);
     sy_json_key(j, "text");
-    bool cut = text_cut(j, s->text, SAMPLE_BYTES);
+    bool cut = sy__text_cut(j, s->text, SAMPLE_BYTES);
     sy_json_key(j, "cut");
     sy_json_bool(j, cut);
     sy_json_end(j, '}');
@@ -326,13 +327,15 @@ static sy_status run_json(sy_json *j, const sy__sheet *s, int i, sy_err *err)
     sy_json_text(j, s->label[i]);
     sy_json_key(j, "sparse");
     sy_json_bool(j, sy_record_is_sparse(r));
-    member(j, "seconds", sy_record_seconds(r));
-    member(j, "step", sy__step_of(r) < 0 ? NAN : (double)sy__step_of(r));
-    member(j, "steps_total", sy_record_number(r, "derived", "steps"));
+    sy__member(j, "seconds", sy_record_seconds(r));
+    sy__member(j, "step", sy__step_of(r) < 0 ? NAN : (double)sy__step_of(r));
+    sy__member(j, "steps_total", sy_record_number(r, "derived", "steps"));
     SY_TRY(curves(j, r, err));
     sy_json_key(j, "final");
-    if (r->routing) routing_json(j, r->routing);
+    if (r->routing) routing_json(j, r->routing, r->routing == r->analysis);
     else sy_json_null(j);
+    sy_json_key(j, "analysis");
+    sy__analysis_json(j, r->analysis);
     sy_json_key(j, "samples");
     samples_json(j, r);
     sy_json_key(j, "config");
@@ -355,7 +358,7 @@ sy_status sy__sheet_json(const sy__sheet *s, sy_buf *o, sy_err *err)
     sy_status st = SY_OK;
     sy_json_open(&j, o, 0);
     sy_json_begin(&j, '{');
-    member(&j, "baseline", s->base);
+    sy__member(&j, "baseline", s->base);
     sy_json_key(&j, "runs");
     sy_json_begin(&j, '[');
     for (int i = 0; i < s->n && st == SY_OK; i++) st = run_json(&j, s, i, err);

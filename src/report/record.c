@@ -319,11 +319,13 @@ static sy_status read_all(sy_record *r, const char *path, sy_err *err)
     SY_TRY(read_lines(r, "metrics.jsonl", true, take_metrics, &metrics, err));
     SY_TRY(read_object(r, "run.json", &r->config, err));
     SY_TRY(read_object(r, "routing.json", &r->routing, err));
+    SY_TRY(read_object(r, "analysis.json", &r->analysis, err));
     SY_TRY(read_lines(r, "samples.jsonl", false, take_sample, &samples, err));
-    if (!metrics && !r->config && !r->routing)
-        return sy_fail(err, SY_ENOENT, "%s holds no readable metrics.jsonl, run.json or routing.json; a report is made of the folder that train --out wrote", path);
-    if (!metrics) note(r, "metrics.jsonl is missing, so there are no curves.");
-    if (!r->config && !r->n_note) note(r, "run.json is missing, so the options of this run are not known.");
+    if (!metrics && !r->config && !r->routing && !r->analysis)
+        return sy_fail(err, SY_ENOENT, "%s holds no readable metrics.jsonl, run.json, routing.json or analysis.json; a report is made of the folder that train --out wrote", path);
+    if (!r->routing) r->routing = json_incref(r->analysis);
+    if (!metrics && !sy_record_is_analysis(r)) note(r, "metrics.jsonl is missing, so there are no curves.");
+    if (!r->config && !r->n_note && !sy_record_is_analysis(r)) note(r, "run.json is missing, so the options of this run are not known.");
     return SY_OK;
 }
 
@@ -335,6 +337,18 @@ sy_status sy_record_read(sy_record *out, const char *path, sy_err *err)
     else *out = r;
     return st;
 }
+
+sy_status sy_record_of_analysis(sy_record *out, const char *path, const char *json, size_t n, sy_err *err)
+{
+    sy_record r = { .path = sy_strdup(path), .name = last_part(path) };
+    sy_status st = r.path && r.name ? parse(&r.analysis, json, n, path, err) : no_memory(err, "an analysis");
+    if (st == SY_OK) r.routing = json_incref(r.analysis);
+    if (st != SY_OK) sy_record_free(&r);
+    else *out = r;
+    return st;
+}
+
+bool sy_record_is_analysis(const sy_record *r) { return r->analysis && !r->n_column && !r->config && r->routing == r->analysis && !r->n_sample; }
 
 void sy_record_free(sy_record *r)
 {
@@ -355,6 +369,7 @@ void sy_record_free(sy_record *r)
     sy_free(r->name);
     json_decref(r->config);
     json_decref(r->routing);
+    json_decref(r->analysis);
     *r = (sy_record){ 0 };
 }
 

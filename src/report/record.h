@@ -1,6 +1,6 @@
-/* report/record.h - the record that a run left behind, read back: curves, resolved config, final routing, samples.
+/* report/record.h - the record that a run left behind, read back: curves, resolved config, final routing, samples, an analysis.
  *
- * Reads metrics.jsonl, run.json, routing.json and samples.jsonl of a run directory, whoever wrote them. A file may be missing,
+ * Reads metrics.jsonl, run.json, routing.json, samples.jsonl and analysis.json of a run directory, whoever wrote them. A file may be missing,
  * cut short or hostile: what cannot be read is left out and said in a note, never guessed. Must not know models or the trainer. */
 #ifndef SY_RECORD_H
 #define SY_RECORD_H
@@ -37,11 +37,15 @@ typedef struct sy_record {
     sy_column *column;                  /* in order of first appearance */
     sy_record_sample *sample;
     char     **note;                    /* what was left out, one sentence each */
-    json_t    *config, *routing;        /* objects, or NULL */
+    json_t    *config, *routing, *analysis;         /* objects, or NULL; routing is the analysis where a run has no routing.json */
 } sy_record;
 
-/* Reads RUN. SY_ENOENT when `path` is no folder with a readable metrics.jsonl, run.json or routing.json; SY_ENOMEM. */
+/* Reads RUN. SY_ENOENT when `path` is no folder with a readable metrics.jsonl, run.json, routing.json or analysis.json; SY_ENOMEM. */
 sy_status sy_record_read(sy_record *run, const char *path, sy_err *err);
+/* A record of an analysis alone, from its text; `path` names it. */
+sy_status sy_record_of_analysis(sy_record *run, const char *path, const char *json, size_t n, sy_err *err);
+/* Whether there is nothing but an analysis. */
+bool      sy_record_is_analysis(const sy_record *run);
 /* Gives all memory back; fine on a zeroed run and after a failed read. */
 void      sy_record_free(sy_record *run);
 

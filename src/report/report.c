@@ -72,12 +72,27 @@ static void title_html(const sy__sheet *s, sy_buf *o)
     }
 }
 
+/* What was analysed, of a model without a run. */
+static void analysed_html(const sy__sheet *s, int i, sy_buf *o)
+{
+    const json_t *a = s->runs[i].analysis;
+    size_t domains = json_array_size(json_object_get(a, "domains")), languages = json_array_size(json_object_get(json_object_get(a, "languages"), "names"));
+    double tokens = sy__at_key(a, "tokens");
+    char b[32];
+    sy_buf_text(o, "<p class=\"verdict\">The routes of ");
+    html(o, s->label[i]);
+    if (isfinite(tokens)) sy_buf_printf(o, " over %s tokens of %zu domain%s", sy__si(tokens, b), domains, domains == 1 ? "" : "s");
+    if (languages) sy_buf_printf(o, "%s %zu languages", isfinite(tokens) ? ", and of" : " over", languages);
+    sy_buf_text(o, ".</p>\n");
+}
+
 static void verdict_html(const sy__sheet *s, sy_buf *o)
 {
     sy__verdict v;
     char b[32];
     int compared = 0;
     for (int i = 0; i < s->n; i++) {
+        if (sy_record_is_analysis(&s->runs[i])) { analysed_html(s, i, o); continue; }
         if (s->n > 1 && i == s->base) continue;
         if (!sy__judge(s, i, &v)) {
             sy_buf_text(o, "<p class=\"verdict\">");
@@ -237,6 +252,9 @@ static void table_many(const sy__sheet *s, bool bytes, sy_buf *o)
 
 static void table_html(const sy__sheet *s, sy_buf *o)
 {
+    bool losses = false;
+    for (int i = 0; i < s->n; i++) losses = losses || !sy_record_is_analysis(&s->runs[i]);
+    if (!losses) return;
     if (!s->n_domain) { sy_buf_text(o, "<p class=\"note\">No evaluation on held-out text was found.</p>\n"); return; }
     if (s->n == 1) { table_one(s, o); return; }
     table_many(s, s->bytes, o);

@@ -182,7 +182,7 @@ const chart = (host, spec) => {
     let edge = -Infinity;
     for (const t of xTicks) {
       const x = X(t), text = xText(t), half = textWidth(text, 12) / 2, at = Math.min(x, width - half);
-      if (at - half < edge + 8) continue;
+      if (!text || at - half < edge + 8) continue;
       edge = at + half;
       picture.append(svg('line', { class: 'axis', x1: x, x2: x, y1: top + H, y2: top + H + 4 }), svg('text', { x: at, y: top + H + 18, 'text-anchor': 'middle' }, text));
     }
@@ -341,6 +341,7 @@ const tidy = v => typeof v === 'string' ? readable(v) : Array.isArray(v) ? v.map
 for (const r of runs) {
   for (const k of ['name', 'heldout', 'train', 'aux', 'config']) r[k] = tidy(r[k]);
   if (r.final) r.final.domains = tidy(r.final.domains);
+  r.analysis = tidy(r.analysis);
 }
 runs.forEach((r, i) => { r.i = i; r.color = color(i); r.toTokens = tokensAt(r); });
 const state = { unit: runs.some(r => Object.keys(r.heldout.byte).length) ? 'byte' : 'token', x: runs.every(r => r.toTokens) ? 'tokens' : 'steps', log: false };
@@ -363,7 +364,10 @@ const trainedOn = list => [...new Set(list.flatMap(r => Object.keys(r.train)))];
 const lossSection = () => {
   const host = byId('loss-charts');
   const have = u => runs.some(r => Object.keys(r.heldout[u]).length), anyLoss = runs.some(r => r.curves.loss);
-  if (!have('byte') && !have('token') && !anyLoss) return;
+  if (!have('byte') && !have('token') && !anyLoss) {
+    byId('loss').hidden = runs.every(r => r.final && r.final.analysed && !r.config);
+    return;
+  }
   const perToken = () => state.unit === 'token' || !have('byte');
   /* Training loss is per token; where a token is a byte it is per byte as well. */
   const trainFits = r => perToken() || (isNum(last(r.heldout.byte.all)) && Math.abs(last(r.heldout.byte.all) - last(r.heldout.token.all)) < 1e-9 * last(r.heldout.byte.all));
@@ -471,7 +475,7 @@ const routingSection = () => {
 const loadPart = host => {
   const map = el('div', {}), figures = el('div', {}), L = () => focus.run.final.layers;
   const widest = () => L().reduce((a, l) => slots(l) > slots(a) ? l : a);
-  host.append(el('h3', {}, 'Load of every expert'), el('p', {}, 'Slots that chose an expert, before capacity drops, against an even split (1\u00d7), over the held-out text at the end of training.'), ratioRamp('starved', 'crowded'), map, figures);
+  host.append(el('h3', {}, 'Load of every expert'), el('p', {}, 'Slots that chose an expert, before capacity drops, against an even split (1\u00d7), over ' + (sparse.every(r => r.final.analysed) ? 'the analysed text.' : 'the held-out text at the end of training.')), ratioRamp('starved', 'crowded'), map, figures);
   const redraw = heat(map, () => ({
     title: 'Load by layer and expert', rowTitle: 'layer', colTitle: 'expert', rows: L().map(l => String(l.layer)), cols: Array.from({ length: slots(widest()) }, (_, e) => expertName(widest(), e)), gap: widest().experts,
     value: (r, c) => c < slots(L()[r]) ? loadOf(L()[r], c) : NaN, paint: paintRatio, dark: darkRatio, text: v => v.toFixed(2),
@@ -544,6 +548,93 @@ const overTime = host => {
   draw();
   redraws.push(draw);
   if (many && sparse.length) focus.watchers.push((() => { let was = focus.run; return () => { if (was !== focus.run) { was = focus.run; draw(); } }; })());
+};
+
+/* --- analysis --- */
+const analysisSection = () => {
+  const host = byId('analysis'), done = runs.filter(r => r.analysis);
+  if (!done.length) return;
+  host.hidden = false;
+  const box = el('div', {}), show = r => box.replaceChildren(...analysisOf(r.analysis));
+  if (done.length > 1) host.append(el('div', { class: 'controls' }, segments('Model', done.map(r => [String(r.i), r.name]), String(done[0].i), v => show(runs[+v]))));
+  host.append(box);
+  show(done[0]);
+};
+const picture = (spec) => { const box = el('div', {}); requestAnimationFrame(() => chart(box, spec)); return box; };
+const overLayers = (title, layers, lines, unit, read, more) => picture(() => ({
+  title, x: { text: 'layer', read: v => 'layer ' + v, format: v => v % 1 ? '' : String(v) }, y: { text: unit, read }, height: 260, zero: true, ...more,
+  series: lines.map(s => ({ dots: true, thin: true, ...s, x: layers }))
+}));
+const known = list => list.some(isNum);
+const share = v => fixed(v, 4);
+
+const analysisOf = a => {
+  const out = [];
+  if (a.layers.length) out.push(...groupsPart(a), ...dropPart(a), ...balancePart(a));
+  if (a.learning) out.push(...learningPart(a));
+  if (a.languages) out.push(...languagesPart(a.languages));
+  return out;
+};
+
+const groupsPart = a => {
+  const layers = a.layers.map(l => l.layer), kinds = [['token', 'token id'], ['position', 'position'], ['domain', 'domain']];
+  const lines = kinds.flatMap(([k, name], i) => [{ name, label: name, color: color(i), y: a.layers.map(l => l[k].u) },
+    { name: name + ', shuffled', color: color(i), faint: true, y: a.layers.map(l => isNum(l[k].u) ? l[k].u - l[k].u_corrected : null) }]).filter(s => known(s.y));
+  lines.push({ name: 'the token itself', label: 'ceiling', color: 'var(--c7)', y: a.layers.map(l => isNum(l.ceiling) && l.load_entropy > 0 ? l.ceiling / l.load_entropy : null) });
+  const chance = g => isNum(g.u_corrected) && g.u_corrected < 3 * g.u_noise_sd ? ' ~' : '';
+  return [el('h3', {}, 'What says which expert'),
+    el('p', {}, 'The share of an expert\u2019s uncertainty that a group takes away, I(expert; group) / H(expert). Faint: the same with shuffled labels, what chance gives; domains are shuffled over whole documents. The ceiling is what a token says that is a group of its own.'),
+    overLayers('What says which expert, by layer', layers, lines, 'share of H(expert)', v => fixed(v, 4), { height: 300 }),
+    el('p', { class: 'note' }, `${group(a.tokens)} tokens of ${group(a.ids)} ids in ${group(a.docs)} documents of at most ${group(a.longest)}` + (a.domains.length ? ': ' + a.domains.map((d, i) => `${d} ${group(a.tokens_by_domain[i])} (${group(a.docs_by_domain[i])})`).join(', ') : '') + `. ${group(a.shuffles)} shuffles.`),
+    el('details', {}, el('summary', {}, 'In numbers'), table('data', ['Layer', 'Ceiling', ...kinds.flatMap(([, name]) => [name, 'shuffled'])],
+      a.layers.map(l => [String(l.layer), share(l.ceiling / l.load_entropy), ...kinds.flatMap(([k]) => [share(l[k].u) + chance(l[k]), share(isNum(l[k].u) ? l[k].u - l[k].u_corrected : NaN)])]), '~ is less than three standard deviations above the shuffled value: no more than chance.'),
+      table('data', ['Layer', ...kinds.flatMap(([, name]) => ['spread by ' + name, 'shuffled'])], a.layers.map(l => [String(l.layer), ...kinds.flatMap(([k]) => [share(l[k].spread), share(l[k].spread_noise)])]),
+        `Spread: standard deviation over experts of a group\u2019s shares, mean over groups of ${group(a.min_count)} tokens or more.`))];
+};
+
+const dropPart = a => {
+  const D = a.domains.length, parts = Array.from({ length: a.buckets }, (_, b) => b + 1);
+  const mean = row => parts.map((_, b) => { const v = a.layers.map(l => (l.drop[row] || [])[b]).filter(isNum); return v.length ? 100 * sum(v) / v.length : null; });
+  const lines = [...(D > 1 ? a.domains.map((d, i) => ({ name: d, label: D > 8 ? undefined : d, color: color(i), thin: true, y: mean(i) })) : []), { name: 'all', label: 'all', color: 'var(--ink)', y: mean(D) }];
+  if (!lines.some(s => known(s.y))) return [];
+  lines.push({ name: 'shuffled', label: 'shuffled', color: 'var(--c7)', y: parts.map((_, b) => { const v = a.layers.map(l => l.drop_chance[b]).filter(isNum); return v.length ? 100 * sum(v) / v.length : null; }) });
+  return [el('h3', {}, 'What a capacity would drop'), el('p', {}, `Share of slots that find their expert full when each may take ${short(a.capacity_factor)} times its even share of a document, in the order of positions; mean over the layers. Grey: with tokens put in the places of others, what chance and uneven loads give.` + (a.short_docs ? ` ${group(a.short_docs)} documents shorter than ${group(a.buckets)} tokens are left out.` : '')),
+    picture(() => ({ title: 'Dropped slots by part of the document', x: { text: `part of the document, of ${a.buckets}`, read: v => `part ${v} of ${a.buckets}`, format: v => v % 1 ? '' : String(v) }, y: { text: '% of slots', read: v => fixed(v, 2) + '\u2009%' }, height: 260, zero: true, series: lines.map(s => ({ ...s, x: parts })) }))];
+};
+
+const balancePart = a => {
+  const layers = a.layers.map(l => l.layer), most = l => Math.log(Math.max(2, l.experts + l.zero));
+  const lines = a.domains.map((d, i) => ({ name: d, label: a.domains.length > 8 ? undefined : d, color: color(i), y: a.layers.map(l => isNum(l.entropy_by_domain[i]) ? l.entropy_by_domain[i] / most(l) : null) })).filter(s => known(s.y));
+  const pairs = l => l.top_pairs.filter(p => p.z > 3).slice(0, 3).map(p => `${p.experts.join('+')} ${times(p.count / p.expected)}`).join(', ') || '\u2013';
+  return [...(lines.length ? [el('h3', {}, 'How undecided the router is'), el('p', {}, 'Mean entropy of its probabilities over the largest possible: 1 is no preference, 0 a decision.'), overLayers('Router entropy by layer', layers, lines, 'H(p) / ln E', v => fixed(v, 3))] : []),
+    el('h3', {}, 'Load, repeats and pairs'),
+    table('data', ['Layer', 'Load, H / ln E', 'MaxVio', 'Repeats', 'by chance', 'Pairs, nats', 'by chance', 'Pairs above chance'],
+      a.layers.map(l => [String(l.layer), fixed(l.load_entropy / most(l), 4), fixed(l.maxvio, 3), percent(l.repeats), percent(l.repeats_chance), fixed(l.pair_info, 4), fixed(l.pair_noise, 4), pairs(l)]),
+      'Repeats: neighbouring tokens with the same first expert. Pairs: what the experts of one token say about each other beyond their loads, and the three most frequent against what loads alone give.')];
+};
+
+const learningPart = a => {
+  const steps = a.learning, x = steps.map(s => s.step), n = a.layers.length;
+  const shade = i => n < 2 ? 'var(--more)' : mix(.35 + .65 * i / (n - 1), '--more');
+  const small = (title, text, key, chance) => el('div', {}, el('h4', {}, title), picture(() => ({ title, x: { text: 'steps', read: v => 'step ' + group(v) }, y: { text, read: v => fixed(v, 3) }, height: 240, zero: true, series: a.layers.flatMap((l, i) => {
+    const of = k => steps.map(s => (s.layers[i] || {})[k]);
+    return [{ name: layerName(l), label: n > 8 && i % Math.ceil(n / 8) ? undefined : String(l.layer), thin: true, dots: true, color: shade(i), x, y: of(key) }, { name: layerName(l) + ', chance', faint: true, color: 'var(--c7)', x, y: of(chance) }];
+  }).filter(s => known(s.y)) })));
+  return [el('h3', {}, 'When routing was learned'), el('p', {}, 'Each checkpoint against the last, on the same tokens; one line a layer, from the first (light) to the last (strong), grey what chance gives.'),
+    el('div', { class: 'few', style: { 'grid-template-columns': 'repeat(auto-fill, minmax(min(100%, 300px), 1fr))' } },
+      small('Shares of frequent ids in common', 'overlap', 'overlap', 'overlap_chance'), small('Tokens with the same first expert', 'share', 'same', 'same_chance'), small('What the token id says', 'share of H(expert)', 'u_token', 'u_token_noise'))];
+};
+
+const languagesPart = x => {
+  const ref = x.names[0], others = x.names.map((name, g) => [name, g]).slice(1), L = x.divergence.length;
+  const lines = [...others.map(([name, g], i) => ({ name, label: others.length > 8 ? undefined : name, color: color(i), y: x.divergence.map(r => r[g]) })),
+    { name: `another sentence of ${ref}`, label: `${ref}, another`, color: 'var(--c7)', y: x.other_sentence.map(r => r[0]) }];
+  const less = (l, g) => 1 - x.divergence[l][g] / x.other_sentence[l][g];
+  return [el('h3', {}, 'Languages'), el('p', {}, `How far the router\u2019s probabilities for a sentence are from those for the same sentence in ${ref}, over their entropies; grey: another sentence of ${ref}, what content alone does. ${group(x.sentences)} parallel sentences` + (x.empty + x.too_long ? `, ${group(x.empty + x.too_long)} left out as empty or too long.` : '.')),
+    overLayers(`Divergence from ${ref} by layer`, x.layer, lines, 'divergence', v => fixed(v, 4), { height: 300 }),
+    el('details', {}, el('summary', {}, 'In numbers'), table('data', ['Layer', ...others.map(([n]) => n), `${ref}, another`, 'Experts of others'], x.divergence.map((r, l) => [String(x.layer[l]), ...others.map(([, g]) => `${fixed(r[g], 4)} \u00b1 ${fixed(x.error[l][g], 4)}`), fixed(x.other_sentence[l][0], 4), group(x.specific[l])])),
+      table('data', ['Layer', ...others.map(([n]) => n)], Array.from({ length: L }, (_, l) => [String(x.layer[l]), ...others.map(([, g]) => percent(less(l, g)))]), 'How much less than with another sentence of that language: what the meaning makes alike. Near 0 it plays no part.')),
+    table('data', ['', ...x.names], [['Nats a sentence', ...x.nats_per_sentence.map(v => fixed(v, 1))]], isNum(x.spearman_middle) ? `Rank correlation over ${others.length} languages of the divergence in the middle layers with nats a sentence: ${fixed(x.spearman_middle, 2)}.` : null)];
 };
 
 /* --- text --- */
@@ -711,6 +802,7 @@ const theme = () => {
 theme();
 lossSection();
 routingSection();
+analysisSection();
 textSection();
 trainingSection();
 optionsSection();

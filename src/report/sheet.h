@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "report/report.h"
 
 typedef struct sy__sheet {              /* the runs, their names, the domains of all of them */
@@ -35,6 +36,15 @@ void sy__basis(const sy__sheet *s, int i, sy_buf *o);
 const char *sy__si(double v, char buf[32]);                     /* 1234567 -> "1.23 M", with three digits */
 /* Controls and characters that hide or turn text round (zero widths, direction marks, separators, tags). */
 bool sy__is_unseen(uint32_t c);
+
+/* Parts of the JSON: whole numbers without a point; NaN where there is no number; text of at most `most` bytes, cut between characters (true: it was). */
+void   sy__real(sy_json *j, double v);
+void   sy__member(sy_json *j, const char *key, double v);
+double sy__at_key(const json_t *o, const char *key);
+double sy__at_index(const json_t *a, size_t i);
+bool   sy__text_cut(sy_json *j, const char *text, size_t most);
+/* The analysis of a run (NULL: null), checked entry by entry; report/analysis.c. */
+void   sy__analysis_json(sy_json *j, const json_t *a);
 
 /* What report.js draws, as JSON of one line; report/data.c. */
 sy_status sy__sheet_json(const sy__sheet *s, sy_buf *o, sy_err *err);
