@@ -28,7 +28,8 @@ static sy_tensor *sparse_ffn(sy_pass *p, int l, sy_tensor *h)
     sy_route_in in = { .mode = r->mode, .T = b->T, .x = h, .id = b->id, .pos = b->pos, .seq = b->seq, .label = b->domain, .valid = b->valid, .key = p->key,
                        .batch_key = sy_key(r->seed, SY_FOR_ROUTE_BATCH, (uint64_t)r->step, (uint64_t)r->micro << 32 | (uint64_t)r->pass, (uint64_t)l),
                        .step = r->step, .steps = r->steps, .progress = r->progress, .micro = r->micro, .n_micro = r->n_micro ? r->n_micro : 1,
-                       .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg };
+                       .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg,
+                       .edit = r->edits ? &r->edits[nth] : NULL };
     for (int i = 0; i < 4; i++) in.back[i] = p->back[i];
     sy_route *route = NULL;
     sy_tensor *out = sy_block_run(blk, p->t, in, r->losses, &route, r->stats ? &r->stats[nth] : NULL);
@@ -154,4 +155,10 @@ sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *
     a.bias = head_bias(m, t);
     a.softcap = m->spec.final_logit_softcapping;
     return sy_cross_entropy(t, hidden, sy_model_head(m), label, &a);
+}
+
+sy_tensor *sy_model_divergence(sy_model *m, sy_tape *t, sy_tensor *a, sy_tensor *b, const int *label, double scale)
+{
+    if (!has_head(m, t)) return &t->empty;
+    return sy_symmetric_kl(t, a, b, sy_model_head(m), label, &(sy_divergence){ .scale = scale, .bias = head_bias(m, t), .softcap = m->spec.final_logit_softcapping });
 }

@@ -245,6 +245,18 @@ sy_block *sy_model_block(sy_model *m, int nth)
 
 sy_weight *sy_model_head(sy_model *m) { return m->head ? &m->head->w : &m->embed->w; }
 
+sy_status sy_model_attach(sy_model *m, const char *edit, sy_err *err)
+{
+    const char *old = m->spec.edit;
+    if (!m->n_sparse) return sy_fail(err, SY_EUNSUP, "edit %s: this model is dense, there is no router to edit", edit);
+    char *all = sy_arena_printf(&m->arena, "%s%s%s", old, *old ? " " : "", edit);
+    if (!all) return sy_fail(err, SY_ENOMEM, "no memory for the edits of a model");
+    for (int l = 0; l < m->spec.num_hidden_layers; l++)
+        if (m->layer[l].sparse) SY_TRY(sy_within(err, sy_block_attach(&m->layer[l].block, edit, &m->eng->methods, &m->arena, err), "layer %d", l));
+    m->spec.edit = all;
+    return SY_OK;
+}
+
 bool sy_model_learns(const sy_model *m)
 {
     for (int l = 0; l < m->spec.num_hidden_layers; l++)
@@ -275,12 +287,6 @@ sy_status sy_model_after(sy_model *m, int64_t step, int64_t steps, double progre
 
 double sy_model_nominal_k(const sy_model *m)
 {
-    for (int l = 0; l < m->spec.num_hidden_layers; l++) {
-        const sy_layer *y = &m->layer[l];
-        size_t at;
-        if (!y->sparse) continue;
-        const sy_opt *row = y->block.router.m->opts ? sy_opt_find(y->block.router.m->opts, "num_experts_per_tok", &at, NULL) : NULL;
-        return row ? *(const int *)((const char *)y->block.router.s + at) : 0;
-    }
+    for (int l = 0; l < m->spec.num_hidden_layers; l++) if (m->layer[l].sparse) return m->layer[l].block.site.K;
     return 0;
 }

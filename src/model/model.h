@@ -41,6 +41,7 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
     sy_route  **routes;                 /* [sparse layers] out, or NULL */
     sy_route *const *again;             /* [sparse layers] routes to repeat, or NULL */
     const struct sy_dump *dump;         /* who wants to see inner tensors, or NULL */
+    const sy_term *edits;               /* [sparse layers] one more edit for each, of this pass alone (its m may be NULL); or NULL */
 } sy_run;
 
 /* Inner tensors of a pass, under the names of transformers' Llama-like modules, whatever the family: what the module of that name gives.
@@ -97,6 +98,10 @@ sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
 sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *row, int n);
 /* Cross-entropy of the logits of all hidden states, never whole (tensor/ops.h); `a` as there, but for what the head brings. */
 sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *a);
+/* Symmetric divergence of the output distributions of two passes over tokens with label >= 0 (tensor/ops.h); `scale` as there. */
+sy_tensor *sy_model_divergence(sy_model *m, sy_tape *t, sy_tensor *a, sy_tensor *b, const int *label, double scale);
+/* One more edit for every sparse layer, from now on: "steer:experts=1.3". An edit with parameters of its own is refused. After a failure the model may only be freed. */
+sy_status sy_model_attach(sy_model *m, const char *edit, sy_err *err);
 /* True when some router learns from the corpus before step 0. */
 bool      sy_model_learns(const sy_model *m);
 /* Once before step 0 of fresh weights, layer by layer: id_count [vocab_size] counts the ids of the training text; NULL: not known. A model

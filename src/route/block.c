@@ -31,16 +31,16 @@ static sy_status make(struct maker *k, sy_kind kind, const char *text, sy_term *
 }
 
 /* What a term reads must be something that the router has. */
-static sy_status check_pair(struct maker *k, sy_kind kind, const sy_term *term, unsigned needs)
+static sy_status check_pair(const sy_block *b, const sy_term *term, unsigned needs, sy_err *err)
 {
-    const sy_block *b = k->b;
+    sy_kind kind = term->m->kind;
     const char *router = b->router.m->name, *word = sy_kind_word(kind), *name = term->m->name;
     if (needs & SY_NEEDPROBS && b->flags & SY_NOPROBS)
-        return sy_fail(k->err, SY_EUNSUP, "%s %s reads a distribution over experts and router %s declares that it has none (no probabilities): leave one of them out", word, name, router);
+        return sy_fail(err, SY_EUNSUP, "%s %s reads a distribution over experts and router %s declares that it has none (no probabilities): leave one of them out", word, name, router);
     if (needs & SY_NEEDLOGITS && b->flags & SY_NOLOGITS)
-        return sy_fail(k->err, SY_EUNSUP, "%s %s reads logits and router %s declares that it has none (no logits): leave one of them out", word, name, router);
+        return sy_fail(err, SY_EUNSUP, "%s %s reads logits and router %s declares that it has none (no logits): leave one of them out", word, name, router);
     if (b->flags & SY_MIXES && (kind == SY_BALANCE || (kind == SY_EDIT && HOOKS(edit, *term)->gates)))
-        return sy_fail(k->err, SY_EUNSUP, "%s %s reads a route and router %s declares that it mixes tokens instead of routing them: leave one of them out", word, name, router);
+        return sy_fail(err, SY_EUNSUP, "%s %s reads a route and router %s declares that it mixes tokens instead of routing them: leave one of them out", word, name, router);
     return SY_OK;
 }
 
@@ -61,7 +61,16 @@ static sy_status make_router(struct maker *k)
     if (!h->score && !b->gate && !(b->flags & SY_NOLOGITS))
         return sy_fail(k->err, SY_EUNSUP, "router %s declares its own parameters and logits, but has no score() to make logits from them", b->router.m->name);
     b->carry = k->own.carry;
+    size_t where;
+    const sy_opt *row = b->router.m->opts ? sy_opt_find(b->router.m->opts, "num_experts_per_tok", &where, NULL) : NULL;
+    if (row) b->site.K = *(const int *)((const char *)b->router.s + where);
     return SY_OK;
+}
+
+static unsigned edit_needs(const sy_term *e)
+{
+    const sy_edit_hooks *h = HOOKS(edit, *e);
+    return flags_of(h->flags, h->declares, e->s) | (h->logits ? SY_NEEDLOGITS : 0);
 }
 
 static sy_status make_edits(struct maker *k)
@@ -71,8 +80,8 @@ static sy_status make_edits(struct maker *k)
         sy_term *e = &b->edit[i];
         SY_TRY(make(k, SY_EDIT, k->spec->edit[i], e));
         const sy_edit_hooks *h = HOOKS(edit, *e);
-        unsigned needs = flags_of(h->flags, h->declares, e->s) | (h->logits ? SY_NEEDLOGITS : 0);
-        SY_TRY(check_pair(k, SY_EDIT, e, needs));
+        unsigned needs = edit_needs(e);
+        SY_TRY(check_pair(b, e, needs, k->err));
         b->flags |= needs & (SY_NEEDCOUNT | SY_COUPLES | SY_PEEKS | SY_NOSERVE);
         char tail[80];
         snprintf(tail, sizeof tail, ".gate.%s", e->m->name);
@@ -91,7 +100,7 @@ static sy_status make_balance(struct maker *k)
         SY_TRY(make(k, SY_BALANCE, k->spec->balance[i], e));
         const sy_balance_hooks *h = HOOKS(balance, *e);
         unsigned needs = flags_of(h->flags, h->declares, e->s);
-        SY_TRY(check_pair(k, SY_BALANCE, e, needs));
+        SY_TRY(check_pair(b, e, needs, k->err));
         b->flags |= needs & SY_NEEDCOUNT;
         b->n_balance++;
     }
@@ -107,7 +116,9 @@ static sy_status make_experts(struct maker *k)
     const sy_expert_hooks *h = HOOKS(expert, b->expert);
     if (!h->run) return sy_fail(k->err, SY_EUNSUP, "expert %s runs nothing: it can only stand as one of the zero-cost experts beside real ones", b->expert.m->name);
     at(k, ".experts");
+    k->own.flags = b->flags & SY_RESTS ? SY_LAZY : 0;
     if (h->params) SY_TRY(sy_within(k->err, h->params(b->expert.s, &b->site, b->site.E, &k->own, k->err), "expert %s", b->expert.m->name));
+    k->own.flags = 0;
     b->site.n_expert = l->n - from;
     b->site.expert = sy_arena_array(l->arena, (size_t)b->site.n_expert, sizeof *b->site.expert);
     if (!b->site.expert) return sy_fail(k->err, SY_ENOMEM, "no memory for the list of expert parameters");
@@ -178,7 +189,45 @@ sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *s
     return SY_OK;
 }
 
+sy_status sy_block_takes(const sy_block *b, const sy_term *edit, sy_err *err) { return check_pair(b, edit, edit_needs(edit), err); }
+
+sy_status sy_block_attach(sy_block *b, const char *edit, const sy_methods *methods, sy_arena *a, sy_err *err)
+{
+    sy_params none = { .arena = a };
+    sy_err local;
+    if (!err) err = &local;
+    struct maker k = { .b = b, .methods = methods, .err = err, .own = { .params = &none, .shared = "model.router", .err = err } };
+    sy_term e;
+    if (b->n_edit == SY_MAX_TERMS) return sy_fail(err, SY_EARG, "more than %d edits", SY_MAX_TERMS);
+    SY_TRY(make(&k, SY_EDIT, edit, &e));
+    unsigned needs = edit_needs(&e);
+    SY_TRY(check_pair(b, &e, needs, err));
+    const sy_edit_hooks *h = HOOKS(edit, e);
+    at(&k, ".gate");
+    if (h->params) SY_TRY(sy_within(err, h->params(e.s, &b->site, &k.own, err), "edit %s", e.m->name));
+    if (none.n) return sy_fail(err, SY_EUNSUP, "edit %s has parameters of its own (%s), and no file has brought them: train a model with it instead", e.m->name, none.p[0]->name);
+    b->edit[b->n_edit++] = e;
+    b->flags |= needs & (SY_NEEDCOUNT | SY_COUPLES | SY_PEEKS | SY_NOSERVE);
+    return SY_OK;
+}
+
 /* ---- running ---- */
+
+/* The i-th edit of a call: the block's own, then the call's; NULL behind the last. */
+static const sy_term *edit_of(const sy_block *b, const sy_route_in *in, int i)
+{
+    if (i < b->n_edit) return &b->edit[i];
+    return i == b->n_edit && in->edit && in->edit->m ? in->edit : NULL;
+}
+
+/* Experts that got a row in this step; the others rest. */
+static void touch(sy_block *b, const sy_route *r)
+{
+    for (int i = 0; i < b->site.n_expert; i++) {
+        uint8_t *touched = b->site.expert[i]->touched;
+        for (int s = 0; touched && s < r->n; s++) if (r->expert[s] >= 0 && r->expert[s] < r->E) touched[r->expert[s]] = 1;
+    }
+}
 
 /* Slots wanted, before drops. Nothing moves in a second run of the same tokens, nor in evaluation and serving. */
 static void count(sy_block *b, const sy_tape *t, const sy_route_in *in, const sy_route *r)
@@ -193,6 +242,7 @@ static void count(sy_block *b, const sy_tape *t, const sy_route_in *in, const sy
     }
     int64_t *sum = in->mode == SY_TRAIN ? c->seen : c->full;
     for (int e = 0; e < cols; e++) sum[e] += c->micro[e];
+    if (in->mode == SY_TRAIN) touch(b, r);
 }
 
 static sy_tensor *fail(sy_block *b, sy_tape *t, const sy_term *term, sy_status st, const sy_err *err)
@@ -217,10 +267,9 @@ static sy_tensor *logits_of(sy_block *b, sy_tape *t, const sy_route_in *in, sy_r
     bool bf16 = t->bf16;
     t->bf16 = false;                                         /* scores are never narrower than float32 */
     sy_tensor *z = h->score ? h->score(b->router.s, t, in, w, r) : w ? sy_linear(t, in->x, w, NULL) : NULL;
-    for (int i = 0; i < b->n_edit; i++) {
-        const sy_edit_hooks *e = HOOKS(edit, b->edit[i]);
-        if (e->logits) z = e->logits(b->edit[i].s, t, in, z);
-    }
+    const sy_term *e;
+    for (int i = 0; (e = edit_of(b, in, i)); i++)
+        if (HOOKS(edit, *e)->logits) z = HOOKS(edit, *e)->logits(e->s, t, in, z);
     t->bf16 = bf16;
     return z;
 }
@@ -279,9 +328,10 @@ static bool keep_own(sy_tape *t, sy_route *r)
     return true;
 }
 
-static bool edits_gates(const sy_block *b)
+static bool edits_gates(const sy_block *b, const sy_route_in *in)
 {
-    for (int i = 0; i < b->n_edit; i++) if (HOOKS(edit, b->edit[i])->gates) return true;
+    const sy_term *e;
+    for (int i = 0; (e = edit_of(b, in, i)); i++) if (HOOKS(edit, *e)->gates) return true;
     return false;
 }
 
@@ -293,10 +343,11 @@ static sy_tensor *choose(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tens
     if (in->again && in->again->own) first.again = in->again->own;        /* in a second run the router repeats its own choices, and edits theirs */
     sy_status st = HOOKS(router, b->router)->select(b->router.s, t, &first, z, r, &err);
     if (st != SY_OK || t->status != SY_OK) return fail(b, t, &b->router, st, &err);
-    if (edits_gates(b) && !keep_own(t, r)) return &t->empty;
-    for (int i = 0; i < b->n_edit; i++) {
-        const sy_edit_hooks *e = HOOKS(edit, b->edit[i]);
-        if (e->gates && (st = e->gates(b->edit[i].s, t, in, r, &err)) != SY_OK) return fail(b, t, &b->edit[i], st, &err);
+    if (edits_gates(b, in) && !keep_own(t, r)) return &t->empty;
+    const sy_term *e;
+    for (int i = 0; (e = edit_of(b, in, i)); i++) {
+        const sy_edit_hooks *h = HOOKS(edit, *e);
+        if (h->gates && (st = h->gates(e->s, t, in, r, &err)) != SY_OK) return fail(b, t, e, st, &err);
     }
     if (b->routed_scale != 1) r->weight = sy_affine(t, r->weight, b->routed_scale, 0);
     if (t->status != SY_OK) return &t->empty;

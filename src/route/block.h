@@ -38,6 +38,10 @@ typedef struct sy_block {
 /* Finds the methods, makes their states in `params->arena`, checks the pairs (a refusal is one sentence that names both and the
  * declared flag), declares parameters under "model.layers.{layer}.mlp". The block is borrowed by its own hooks: it must not move afterwards. */
 sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *site, const sy_methods *methods, sy_params *params, uint64_t seed, sy_err *err);
+/* True when an edit that is not the block's own may be given to it, by sy_route_in.edit or sy_block_attach; else SY_EUNSUP and the sentence. */
+sy_status sy_block_takes(const sy_block *b, const sy_term *edit, sy_err *err);
+/* One more edit for a block that stands, for all calls; its state goes to `a`. An edit with parameters of its own is refused: no file has brought them. */
+sy_status sy_block_attach(sy_block *b, const char *edit, const sy_methods *methods, sy_arena *a, sy_err *err);
 /* The sublayer: x [T,D] -> [T,D] (0 for tokens that pass by, plus the shared expert). in->site and in->counts are filled in here.
  * Balance losses and the router's own are appended to `aux` in TRAIN mode only. `route` (in the tape's arena) gets the route,
  * NULL for a mixing router; stats may be NULL. */

@@ -33,7 +33,7 @@ sy_param *sy_own_param(sy_own *o, const char *name, unsigned flags, bool shared,
         sy_fail(o->err, SY_ESHAPE, "parameter %s is shared by layers that give it different sizes", full);
         return NULL;
     }
-    p = sy_params_add(o->params, full, flags, nd, dim);
+    p = sy_params_add(o->params, full, flags | o->flags, nd, dim);
     if (!p) { sy_fail(o->err, SY_ENOMEM, "no memory for parameter %s", full); return NULL; }
     if (init_std > 0) sy_param_normal(p, o->seed, init_std);
     return p;

@@ -25,7 +25,8 @@ enum {                                  /* what a method declares; refusals and 
     SY_NEEDCOUNT = 64,                  /* a COUNT pass over all micro-batches precedes each step */
     SY_NEEDLOGITS = 128, SY_NEEDPROBS = 256,  /* of balance terms and edits: what they read */
     SY_ZEROCOST  = 512,                 /* expert kinds: may stand as one of the Z zero-cost experts */
-    SY_LINEAR    = 1024                 /* routers with params(): the block makes the linear weight all the same */
+    SY_LINEAR    = 1024,                /* routers with params(): the block makes the linear weight all the same */
+    SY_RESTS     = 2048                 /* routers: an expert without a row in a step rests, its values and moments keep their bits */
 };
 
 typedef struct sy_counts {              /* int64 [E+Z], slots wanted, before drops; summed over ranks by the engine; recomputation never counts twice */
@@ -41,6 +42,7 @@ typedef struct sy_site {                /* the place: one sparse layer; borrowed
     sy_param **expert; int n_expert;    /* the experts' own parameters, each [E,...]: spawn, lazy moments */
     const int64_t *id_count;            /* [V] corpus counts, valid in learn() only */
     const sy_weight *embed;             /* [V,D], valid in learn() only */
+    int K;                              /* experts of a token by the router's option num_experts_per_tok; 0: it has none. Edits, balance terms and experts see it, routers have the option */
 } sy_site;
 
 typedef struct sy_override {            /* per call, from decoding methods and the command line; all zero = the method's own rule */
@@ -59,6 +61,7 @@ typedef struct sy_route_in {            /* what a router may look at; T tokens, 
     const sy_counts *counts; const sy_override *over;
     const sy_route *again;              /* recomputation or gradient check: the first run's route; keep its choices and counts */
     int n_seq;                          /* sequences in this batch */
+    const struct sy_term *edit;         /* one more edit, of this call alone (decoding methods); it comes after the block's own; or NULL */
 } sy_route_in;
 
 typedef struct sy_step { const sy_counts *counts; int64_t step, steps; double progress; } sy_step;
@@ -74,6 +77,7 @@ typedef struct sy_own {                 /* collects what params() declares */
     uint64_t    seed;
     int         carry;                  /* width of the state across layers; set by sy_own_carry */
     sy_err     *err;
+    unsigned    flags;                  /* that every parameter gets on top of its own */
 } sy_own;
 /* Declares PREFIX.name (or SHARED.name: given twice it is one parameter), N(0, init_std^2); NULL and err without memory. */
 sy_param *sy_own_param(sy_own *o, const char *name, unsigned flags, bool shared, double init_std, int nd, const int *dim);
