@@ -11,7 +11,7 @@
 
 typedef struct args {
     const char *config, *recipe, *out, *from, *router, *expert, *tokenizer, *data_dir, *train, *freeze;
-    sy_list     data, eval_data, set, balance, edit;
+    sy_list     data, eval_data, set, balance, edit, objective;
     bool        resume, no_report_data;
     const char *steps, *seed;
 } args;
@@ -27,6 +27,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, router, "router", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "router of the sparse layers, e.g. topk:top_k=2"),
     SY_FLAG(args, balance, "balance", 0, SY_FLAG_LIST, "KEY:OPTIONS", "balance term, e.g. switch:coef=0.01"),
     SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "route edit"),
+    SY_FLAG(args, objective, "objective", 0, SY_FLAG_LIST, "KEY:OPTIONS", "loss over layers and passes, e.g. thor:consistency_alpha=5"),
     SY_FLAG(args, expert, "expert", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "kind of the experts"),
     SY_FLAG(args, tokenizer, "tokenizer", 0, SY_FLAG_TEXT, "NAME", "bytes, bytes+eot, bpe, or a tokenizer.json"),
     SY_FLAG(args, steps, "steps", 0, SY_FLAG_TEXT, "N", "optimiser steps"),
@@ -88,6 +89,7 @@ static sy_status settings(sy_cli *cli, const args *a, sy_config *c, sy_err *err)
     SY_TRY(set_sources(cli, c, "data.eval_data", &a->eval_data, err));
     SY_TRY(set_list(cli, c, "model.balance", &a->balance, err));
     SY_TRY(set_list(cli, c, "model.edit", &a->edit, err));
+    SY_TRY(set_list(cli, c, "train.objective", &a->objective, err));
     SY_TRY(set_text(cli, c, "model.router", a->router, err));
     SY_TRY(set_text(cli, c, "model.expert", a->expert, err));
     SY_TRY(set_text(cli, c, "data.tokenizer", a->tokenizer, err));
@@ -121,7 +123,7 @@ static sy_status spec_from(sy_cli *cli, sy_config *c, sy_err *err)
     return SY_OK;
 }
 
-/* What a run takes, as far as shapes tell: weights, gradients and two moments; activations of one micro-batch and their gradients. In bytes. */
+/* What a run takes, as far as shapes tell: weights, gradients and two moments; activations of one micro-batch, in every pass, and their gradients. In bytes. */
 typedef struct plan { double values, model, step; int tokens; } plan;
 
 /* Experts of a token as the router's text says, or 0. */
@@ -141,14 +143,14 @@ static double nominal_k(const sy_cli *cli, const sy_spec *s)
     return k;
 }
 
-static plan plan_of(const sy_cli *cli, const sy_config *c, const sy_spec *s)
+static plan plan_of(const sy_cli *cli, const sy_config *c, const sy_spec *s, int passes)
 {
     int rows = c->train.micro_batch_size && c->train.micro_batch_size < c->train.batch_size ? c->train.micro_batch_size : c->train.batch_size;
     double k = nominal_k(cli, s);
     plan p = { .tokens = rows > INT32_MAX / c->data.seq_len ? INT32_MAX : rows * c->data.seq_len };
     sy_spec_size(s, s->num_experts, &p.values, NULL, NULL);
     p.model = p.values * 4 * sizeof(sy_real);
-    p.step = sy_spec_activations(s, k ? k : s->num_experts) * p.tokens * (double)sizeof(sy_real);
+    p.step = sy_spec_activations(s, k ? k : s->num_experts) * p.tokens * (double)sizeof(sy_real) * passes;
     return p;
 }
 
@@ -277,7 +279,9 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (st == SY_OK && spec.vocab_size < sy_tokenizer_vocab(tok))
         st = sy_fail(err, old || *c.from ? SY_ESHAPE : SY_EARG, "vocab_size is %d, the tokenizer has %d ids; set vocab_size=%d or more", spec.vocab_size, sy_tokenizer_vocab(tok), sy_tokenizer_vocab(tok));
     plan need = { 0 };
-    if (st == SY_OK) need = plan_of(cli, &c, &spec);
+    sy_objectives objectives;
+    if (st == SY_OK) st = sy_objectives_open(&objectives, c.train.objective, &cli->eng.methods, &cli->arena, err);
+    if (st == SY_OK) need = plan_of(cli, &c, &spec, sy_objectives_passes(&objectives));
     if (st == SY_OK) st = fits(&need, err);
     if (st == SY_OK && (arg->router || arg->expert || arg->balance.n || arg->edit.n) && !sy_spec_n_sparse(&spec))
         st = sy_fail(err, SY_EARG, "--router, --expert, --balance and --edit belong to sparse layers, and layers is '%s'; set layers=sparse", spec.layers);

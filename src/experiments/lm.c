@@ -8,7 +8,7 @@
 #include "model/tokenizer.h"
 #include "train/step.h"
 
-typedef struct bed { sy_arena arena; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; } bed;
+typedef struct bed { sy_arena arena, objectives; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; } bed;
 
 /* Config of the recipe, tokenizer and data, as `trial` wants them. */
 static sy_status open_data(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
@@ -39,7 +39,9 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
                                .z_loss = f->train.z_loss, .label_smoothing = f->train.label_smoothing, .bf16 = f->train.dtype == SY_BFLOAT16, .steps = f->train.steps };
     sy_tape_init(&b->stepper.tape, c->eng, true);
     SY_TRY(sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err));
-    return sy_stepper_learn(&b->stepper, err);
+    SY_TRY(sy_stepper_learn(&b->stepper, err));
+    SY_TRY(sy_objectives_open(&b->stepper.objectives, f->train.objective, &c->eng->methods, &b->objectives, err));
+    return sy_objectives_begin(&b->stepper.objectives, b->stepper.model, b->data, &b->objectives, err);
 }
 
 static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
@@ -74,6 +76,7 @@ static void close_bed(bed *b)
     sy_data_close(b->data);
     sy_tokenizer_close(b->tok);
     sy_arena_free(&b->arena);
+    sy_arena_free(&b->objectives);
 }
 
 sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_result *out, sy_err *err)

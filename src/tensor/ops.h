@@ -119,4 +119,9 @@ typedef struct sy_xent {
 } sy_xent;
 sy_tensor *sy_cross_entropy(sy_tape *t, sy_tensor *x /*[T,D]*/, sy_weight *w /*[V,D]*/, const int *label /*[T], borrowed*/, const sy_xent *a);
 
+/* Symmetric divergence of the distributions that two hidden states give, over chunks of tokens (divergence.c): [1] = scale * sum over tokens with label >= 0
+ * of KL(p|q) + KL(q|p). bias and softcap as in sy_xent. */
+typedef struct sy_divergence { double scale; sy_tensor *bias; double softcap; } sy_divergence;
+sy_tensor *sy_symmetric_kl(sy_tape *t, sy_tensor *x /*[T,D]*/, sy_tensor *y /*[T,D]*/, sy_weight *w /*[V,D]*/, const int *label /*[T], borrowed*/, const sy_divergence *a);
+
 #endif

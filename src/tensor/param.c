@@ -159,3 +159,11 @@ void sy_param_fill(sy_param *p, double value)
     sy_real *w = p->w.data;
     for (size_t i = 0; w && i < p->n; i++) w[i] = (sy_real)value;        /* a bare one has nothing to fill */
 }
+
+void sy_param_freeze(sy_param *p)
+{
+    p->flags |= SY_FROZEN;
+    p->w.dx = p->leaf.dx = NULL;
+    p->leaf.wants = false;
+    p->m = p->v = NULL;
+}

@@ -95,6 +95,8 @@ void      sy_param_orthogonal(sy_param *p, uint64_t seed, double gain);
 /* Uniform in (-most, most) from (seed, name); fresh ones alone. */
 void      sy_param_uniform(sy_param *p, uint64_t seed, double most);
 void      sy_param_fill(sy_param *p, double value);
+/* Takes gradient and moments away: nothing is computed for it from now on. */
+void      sy_param_freeze(sy_param *p);
 /* True when the optimiser moves it and backward fills its gradient. */
 static inline bool sy_param_trains(const sy_param *p) { return p->w.dx && !(p->flags & (SY_FROZEN | SY_BUFFER)); }
 

@@ -16,6 +16,7 @@ const sy_opt sy_train_opts[] = {
     SY_ENUM_(sy_train_options, dtype, NULL, SY_FLOAT32, "float32|bfloat16", "numbers that the products of a training step multiply; weights, sums, the optimiser, routers and evaluation stay float32"),
     SY_REAL(sy_train_options, z_loss, NULL, 0, 0, 1, "coefficient of the squared log-sum-exp of the output logits"),
     SY_REAL(sy_train_options, label_smoothing, NULL, 0, 0, 0.999, "share of the target spread over the vocabulary"),
+    SY_TEXT(sy_train_options, objective, NULL, "", "losses over layers and passes, separated by blanks: methods of kind objective, e.g. thor:consistency_alpha=5"),
     SY_REAL(sy_train_options, max_minutes, NULL, 0, 0, 1e7, "the run ends after so many minutes, whatever the steps; 0 = never"),
     SY_INT (sy_train_options, log_every, NULL, 10, 1, 1 << 30, "steps between lines of metrics.jsonl"),
     SY_INT (sy_train_options, eval_every, NULL, 0, 0, 1 << 30, "steps between evaluations; 0 = only at the end"),

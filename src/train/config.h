@@ -16,6 +16,7 @@ typedef struct sy_train_options {
     int      dtype;
     int      steps, batch_size, micro_batch_size, seed;
     double   epochs, z_loss, label_smoothing, max_minutes;
+    const char *objective;
     int      log_every, eval_every, eval_rows, sample_every, checkpoint_every, keep;
 } sy_train_options;
 extern const sy_opt sy_train_opts[];

@@ -70,12 +70,12 @@ static sy_status note_aux(notes *k, sy_step_result *out, const sy_losses *l, dou
     return SY_OK;
 }
 
-static void note_domains(notes *k, const sy_batch *b, const sy_real *nll)
+static void note_domains(notes *k, const sy_batch *b, const sy_real *nll, int pass, int passes)
 {
     for (int t = 0; t < b->T; t++) {
         if (b->label[t] < 0) continue;
-        k->nats[b->domain[t]] += (double)nll[t];
-        k->counted[b->domain[t]]++;
+        k->nats[b->domain[t]] += (double)nll[t] / passes;
+        k->counted[b->domain[t]] += pass == 0;
     }
 }
 
@@ -89,25 +89,52 @@ static sy_status notes_close(notes *k, const sy_stepper *s, sy_step_result *out,
     return SY_OK;
 }
 
+/* What the objectives add to `loss`; hidden states and routes of all passes stand on the tape. */
+static sy_tensor *objectives(sy_stepper *s, const sy_objective_in *in, sy_tensor *loss, notes *k, sy_step_result *out)
+{
+    sy_tape *t = &s->tape;
+    sy_losses more = { 0 };
+    sy_err err;
+    for (int i = 0; i < s->objectives.n && t->status == SY_OK; i++) {
+        const sy_term *e = &s->objectives.term[i];
+        sy_status st = ((const sy_objective_hooks *)e->m->hooks)->loss(e->s, t, in, &more, &err);
+        if (st != SY_OK && t->status == SY_OK) sy_tape_fail(t, st, "objective %s: %s", e->m->name, err.text);
+    }
+    for (int i = 0; i < more.n; i++) loss = sy_add(t, loss, more.l[i].value);
+    if (t->status == SY_OK && note_aux(k, out, &more, 1, &err) != SY_OK) sy_tape_fail(t, err.status, "%s", err.text);
+    return loss;
+}
+
 /* Forward and backward of one micro-batch; adds its share of the loss to *out. */
 static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, notes *k, sy_step_result *out, sy_err *err)
 {
     sy_tape *t = &s->tape;
     sy_losses losses = { 0 };
+    int passes = sy_objectives_passes(&s->objectives);
+    sy_tensor *hidden[SY_MAX_PASSES], *loss = NULL;
+    sy_route **route[SY_MAX_PASSES];
+    bool by_domain = s->data && b->domain;
     sy_tape_reset(t);
     t->bf16 = s->bf16;
     run->losses = &losses;
-    sy_tensor *hidden = sy_model_hidden(s->model, t, b, run);
-    bool by_domain = s->data && b->domain;
-    sy_real *nll = by_domain ? sy_tape_alloc(t, (size_t)b->T, sizeof *nll) : NULL;
-    sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss, .nll = nll };
-    sy_tensor *loss = sy_model_loss(s->model, t, hidden, b->label, &x);
-    SY_TRY(sy_tape_status(t, err));
+    run->n_pass = passes;
+    for (int p = 0; p < passes; p++) {
+        run->pass = p;
+        run->routes = route[p] = s->objectives.n ? sy_tape_alloc(t, (size_t)s->model->n_sparse + 1, sizeof **route) : NULL;
+        hidden[p] = sy_model_hidden(s->model, t, b, run);
+        sy_real *nll = by_domain ? sy_tape_alloc(t, (size_t)b->T, sizeof *nll) : NULL;
+        sy_xent x = { .scale = 1.0 / (double)out->counted, .smoothing = s->label_smoothing, .z_loss = s->z_loss, .nll = nll };
+        sy_tensor *one = sy_model_loss(s->model, t, hidden[p], b->label, &x);
+        SY_TRY(sy_tape_status(t, err));
+        out->loss += (double)one->x[0] / passes;
+        if (by_domain) note_domains(k, b, nll, p, passes);
+        loss = p ? sy_add(t, loss, one) : one;
+    }
     double share = (double)b->T / (double)out->tokens;
-    out->loss += (double)loss->x[0];
     for (int i = 0; i < losses.n; i++) loss = sy_add(t, loss, sy_affine(t, losses.l[i].value, share, 0));
-    SY_TRY(note_aux(k, out, &losses, share, err));
-    if (by_domain) note_domains(k, b, nll);
+    SY_TRY(note_aux(k, out, &losses, share / passes, err));
+    const sy_objective_in in = { s->model, b, passes, hidden, (sy_route *const *const *)route, out->counted, out->sequences, s->step, s->steps };
+    if (s->objectives.n) loss = objectives(s, &in, loss, k, out);
     SY_TRY(sy_backward(t, loss, err));
     return SY_OK;
 }
@@ -123,12 +150,15 @@ static bool needs_count(const sy_model *m)
 static sy_status count_pass(sy_stepper *s, const sy_batch *b, sy_run run, sy_err *err)
 {
     bool record = s->tape.record;
-    sy_tape_reset(&s->tape);
     s->tape.bf16 = s->bf16;
     s->tape.record = false;
     run.mode = SY_COUNT_PASS;
     run.losses = NULL;
-    sy_model_hidden(s->model, &s->tape, b, &run);
+    run.n_pass = sy_objectives_passes(&s->objectives);
+    for (run.pass = 0; run.pass < run.n_pass; run.pass++) {
+        if (!run.pass || s->tape.status == SY_OK) sy_tape_reset(&s->tape);
+        sy_model_hidden(s->model, &s->tape, b, &run);
+    }
     s->tape.record = record;
     return sy_tape_status(&s->tape, err);
 }
@@ -150,6 +180,7 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     for (int i = 0; i < n; i++) {
         out->counted += counted(&batch[i]);
         out->tokens += batch[i].T;
+        out->sequences += batch[i].n_seg;
     }
     if (!out->counted) return sy_fail(err, SY_EARG, "step %lld: none of its %lld tokens has a label; every token is masked", (long long)s->step, (long long)out->tokens);
     SY_TRY(sy_model_before(s->model, s->step, s->steps, progress, err));

@@ -1,20 +1,22 @@
 /* train/step.h - one training step: micro-batches forward and backward, clip, update, hooks. Knows no files.
  *
  * LM loss = sum over the counted tokens of the whole step / their number, whatever the micro-batches; auxiliary losses = their mean over
- * micro-batches weighted by tokens; each is added once, here. */
+ * micro-batches weighted by tokens; each is added once, here. Objectives may ask for several passes over each micro-batch: losses of passes are added, too, and told as
+ * their mean; what an objective adds comes with its final scale. */
 #ifndef SY_STEP_H
 #define SY_STEP_H
 
 #include "data/data.h"
 #include "model/model.h"
+#include "train/objective.h"
 #include "train/optim.h"
 
 typedef struct sy_aux { const char *name; double value; } sy_aux;  /* a named number of a step */
 
 typedef struct sy_step_result {
-    double  loss;                       /* nats per counted token */
+    double  loss;                       /* nats per counted token; the mean over passes */
     double  grad_norm, lr;
-    int64_t tokens, counted;            /* tokens read, tokens with a label */
+    int64_t tokens, counted, sequences; /* tokens read, tokens with a label, segments */
     sy_aux *aux, *domain;               /* auxiliary losses, each summed over layers; nats per counted token by domain, those that the step read */
     int     n_aux, n_domain;            /* ... borrowed until the stepper's next step or close */
     const sy_param *broken;             /* the step was skipped: this gradient was not finite (NULL with a loss that is not: see `skipped`) */
@@ -33,6 +35,7 @@ typedef struct sy_stepper {             /* everything a step needs; the caller f
     bool           bf16;                /* products round their operands to bfloat16; routers, weights, sums and the optimiser stay sy_real */
     int64_t        step, steps, updates, row;       /* next step, their number, optimiser updates done, next row of the data order */
     uint64_t       madds;               /* multiply-adds so far */
+    sy_objectives  objectives;          /* zeroed: none */
 } sy_stepper;
 
 void      sy_stepper_close(sy_stepper *s);

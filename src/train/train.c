@@ -26,7 +26,7 @@ typedef struct run {
     const sy_config    *c;
     sy_model           *model;
     sy_stepper          stepper;
-    sy_arena            eval_arena;
+    sy_arena            eval_arena, objectives;
     sy_evaluation       eval;                        /* the latest */
     int64_t             tokens, bad, evaluated;      /* tokens read; skipped steps in a row; step of the latest evaluation, -1: none */
     double              began, last_time;
@@ -343,6 +343,8 @@ static sy_status restore(run *r, const char *dir, bool found, sy_err *err)
 
 /* --- opening a run ---------------------------------------------------------------------------------------------------------- */
 
+static void objectives_id(const run *r, char out[17]) { snprintf(out, 17, "%016llx", (unsigned long long)r->stepper.objectives.id); }
+
 static sy_status write_run_json(const run *r, const char *path, sy_err *err)
 {
     sy_buf b = { 0 };
@@ -361,10 +363,15 @@ static sy_status write_run_json(const run *r, const char *path, sy_err *err)
     sy_json_key(&j, "steps"), sy_json_int(&j, r->stepper.steps);
     sy_json_key(&j, "parameters"), sy_json_real(&j, total);
     sy_json_key(&j, "active_parameters"), sy_json_real(&j, active);
-    sy_json_key(&j, "flops_per_token"), sy_json_real(&j, 6 * madds);
+    sy_json_key(&j, "flops_per_token"), sy_json_real(&j, 6 * madds * sy_objectives_passes(&r->stepper.objectives));
     sy_json_key(&j, "data_id"), sy_json_text(&j, sy_data_id(r->job->data));
     sy_json_key(&j, "tokenizer_id"), sy_json_text(&j, sy_tokenizer_id(r->job->tok));
     sy_json_key(&j, "kernels"), sy_json_text(&j, r->job->eng->k->name);
+    if (sy_objectives_prepares(&r->stepper.objectives)) {
+        char id[17];
+        objectives_id(r, id);
+        sy_json_key(&j, "objective_id"), sy_json_text(&j, id);
+    }
     sy_json_key(&j, "defaults");                     /* of this version: a report shows what differs */
     sy_json_begin(&j, '{');
     sy_config_write(&defaults, &j);
@@ -412,12 +419,7 @@ static sy_status freeze(run *r, sy_err *err)
         sy_param *p = r->model->params.p[i];
         bool off = (*only && fnmatch(only, p->name, 0) != 0) || (*not && fnmatch(not, p->name, 0) == 0);
         hit += *not && fnmatch(not, p->name, 0) == 0;
-        if (off && p->w.dx) {
-            p->flags |= SY_FROZEN;
-            p->w.dx = p->leaf.dx = NULL;
-            p->leaf.wants = false;
-            p->m = p->v = NULL;
-        }
+        if (off && p->w.dx) sy_param_freeze(p);
         trained += sy_param_trains(p);
     }
     if (!trained) return sy_fail(err, SY_EARG, "--train '%s' and --freeze '%s' leave no parameter to train; names look like %s", only, not, r->model->params.p[r->model->params.n - 1]->name);
@@ -439,6 +441,21 @@ static sy_status open_model(run *r, bool later, sy_err *err)
         SY_TRY(sy_sums_check_small(dir, err));
     }
     return freeze(r, err);
+}
+
+/* What objectives made of the starting weights and the data must be what the run began with. */
+static sy_status same_objectives(const run *r, const char *path, sy_err *err)
+{
+    json_t *root;
+    char id[17];
+    if (!sy_objectives_prepares(&r->stepper.objectives)) return SY_OK;
+    SY_TRY(sy_json_read(&root, path, 1 << 22, err));
+    const char *old = json_string_value(json_object_get(json_object_get(root, "derived"), "objective_id"));
+    objectives_id(r, id);
+    sy_status st = old && !strcmp(old, id) ? SY_OK
+                 : sy_fail(err, SY_EARG, "the weights that the run in %s began with have changed since (%s): its objective cannot be made again; restore them, or start a new run", r->job->out, *r->c->from ? r->c->from : "of the seed");
+    json_decref(root);
+    return st;
 }
 
 static int64_t steps_of(const run *r)
@@ -464,12 +481,18 @@ static sy_status open_run(run *r, sy_err *err)
     if (!r->job->resume && (there || sy_file_exists(r->metrics) || found))
         return sy_fail(err, SY_EEXIST, "%s already holds a run; continue it with --resume, or choose another --out", r->job->out);
     if (there) SY_TRY(same_run(r, path, err));
-    SY_TRY(open_model(r, found, err));
+    sy_objectives objectives;
+    SY_TRY(sy_objectives_open(&objectives, o->objective, &r->job->eng->methods, &r->objectives, err));
+    bool later = found && !sy_objectives_prepares(&objectives);      /* else the weights that the run began with are needed first */
+    SY_TRY(open_model(r, later, err));
     SY_TRY(sy_mkdirs(dir, err));
     r->stepper = (sy_stepper){ .model = r->model, .data = r->job->data, .optim = &r->c->train.optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size,
-                               .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .steps = steps_of(r) };
+                               .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .steps = steps_of(r),
+                               .objectives = objectives };
     sy_tape_init(&r->stepper.tape, r->job->eng, true);
-    if (!found && !*r->c->from) SY_TRY(sy_stepper_learn(&r->stepper, err));
+    if (!later && !*r->c->from) SY_TRY(sy_stepper_learn(&r->stepper, err));
+    SY_TRY(sy_objectives_begin(&r->stepper.objectives, r->model, r->job->data, &r->objectives, err));
+    if (there) SY_TRY(same_objectives(r, path, err));
     r->evaluated = -1;
     if (there) {
         SY_TRY(prune(r, 0, err));
@@ -567,6 +590,7 @@ sy_status sy_train(const sy_train_job *job, sy_err *err)
     if (st == SY_OK) st = loop(&r, err);
     sy_stepper_close(&r.stepper);
     sy_arena_free(&r.eval_arena);
+    sy_arena_free(&r.objectives);
     sy_arena_free(&r.kept);
     sy_buf_free(&r.line);
     sy_buf_free(&r.event);
