@@ -2,13 +2,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "cli/eval_decoded.h"
 #include "cli/eval_text.h"
 #include "cli/open.h"
 #include "core/json.h"
 #include "infer/choices.h"
 #include "model/checkpoint.h"
 
-typedef struct args { sy_list data; const char *choices, *against; int seq_len, rows, ctx, chunks; const char *bos; bool perplexity; } args;
+typedef struct args { sy_list data, edit; const char *choices, *against, *decode; int seq_len, rows, ctx, chunks, prefix, windows; const char *bos; bool perplexity; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text to evaluate: file or folder, name=path"),
@@ -20,6 +21,10 @@ static const sy_flag flags[] = {
     SY_FLAG(args, chunks, "chunks", 0, SY_FLAG_INT, "N", "with --perplexity: only the first N chunks"),
     SY_FLAG(args, bos, "bos", 0, SY_FLAG_TEXT, "ID", "with --perplexity: each chunk begins with this id instead of its own first one"),
     SY_FLAG(args, against, "against", 0, SY_FLAG_TEXT, "DIR", "with --perplexity: KL divergence from this model, and how often both find the same id most likely"),
+    SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "with --data: the text token by token, by the model alone and by this decoding method"),
+    SY_FLAG(args, prefix, "prefix", 0, SY_FLAG_INT, "N", "with --decode: ids at the beginning of each window that are read as a prompt and not counted; default: half of it"),
+    SY_FLAG(args, windows, "windows", 0, SY_FLAG_INT, "N", "with --decode: at most so many windows of each domain"),
+    SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "a route edit on top of the model's own, e.g. steer:experts=1.3"),
     { 0 }
 };
 
@@ -107,6 +112,12 @@ static sy_status text(sy_cli *cli, const args *arg, sy_model *m, const sy_tokeni
     if (c->data.seq_len > m->spec.max_position_embeddings)
         return sy_fail(err, SY_EARG, "--seq-len %d: the model takes at most %d positions", c->data.seq_len, m->spec.max_position_embeddings);
     sy_status st = sy_open_data(cli, c, tok, NULL, &data, err);
+    if (st == SY_OK && arg->decode) {
+        sy_decoded_job j = { .model = m, .data = data, .method = arg->decode, .seq_len = c->data.seq_len, .prefix = arg->prefix ? arg->prefix : c->data.seq_len / 2, .windows = arg->windows };
+        st = sy_eval_decoded(cli, &j, err);
+        sy_data_close(data);
+        return st;
+    }
     if (st == SY_OK) st = sy_evaluate(m, data, arg->rows ? arg->rows : 16, &(sy_eval_hooks){ .stop = stopping, .arg = cli }, &e, &cli->arena, err);
     if (st == SY_OK) {
         if (cli->json) st = print_json(&e, err);
@@ -127,12 +138,16 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (!arg->data.n && !arg->choices) return sy_fail(err, SY_EARG, "evaluate on what? give --data FILE-OR-FOLDER or --choices FILE");
     if (!arg->perplexity && (arg->against || arg->ctx || arg->chunks || arg->bos)) return sy_fail(err, SY_EARG, "--against, --ctx, --chunks and --bos belong to --perplexity; give that, too");
     if (arg->perplexity && (!arg->data.n || arg->seq_len || arg->rows)) return sy_fail(err, SY_EARG, "--perplexity reads --data FILE in chunks of --ctx; it has no --seq-len and no --rows");
+    if (arg->decode && (!arg->data.n || arg->perplexity || arg->rows)) return sy_fail(err, SY_EARG, "--decode reads --data token by token; it has no --rows, and goes with neither --choices nor --perplexity");
+    if (!arg->decode && (arg->prefix || arg->windows)) return sy_fail(err, SY_EARG, "--prefix and --windows belong to --decode; give that, too");
+    if (arg->prefix < 0 || arg->windows < 0) return sy_fail(err, SY_EARG, "--prefix %d, --windows %d: they are counted from 1", arg->prefix, arg->windows);
     if (arg->data.n && arg->choices) return sy_fail(err, SY_EARG, "--data and --choices are two evaluations; give one of them");
     sy_config_defaults(&c);
     SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.eval_data, err));
     if (arg->choices) SY_TRY(sy_choices_read(&all, arg->choices, &cli->arena, err));
     SY_TRY(sy_cli_engine(cli, err));
     sy_status st = sy_open_model(cli, words[0], &m, &tok, err);
+    for (int i = 0; st == SY_OK && i < arg->edit.n; i++) st = sy_model_attach(m, arg->edit.v[i], err);
     sy_text_job job = { .model = m, .tok = tok, .files = &arg->data, .against = arg->against, .bos = arg->bos, .ctx = arg->ctx ? arg->ctx : 512, .chunks = arg->chunks };
     if (st == SY_OK && arg->perplexity) st = sy_eval_text(cli, &job, err);
     else if (st == SY_OK) st = arg->choices ? choices(cli, m, tok, &all, err) : text(cli, arg, m, tok, &c, err);
@@ -147,7 +162,9 @@ const sy_command sy_cmd_eval = {
             "per byte, nats per token and perplexity for each domain and for all. With --choices each answer is scored by the sum of ln p of its\n"
             "tokens after the prompt, and by the same per byte; the largest is the model's answer. --perplexity reads text files whole, cuts their ids\n"
             "into chunks of --ctx and counts the second half of each, which has the first as context; --against adds the KL divergence from another model\n"
-            "of the same vocabulary: mean, median, 90 %, 99 % and largest, in nats, and the share of places where both find the same id most likely.",
-    .example = "switchyard eval run --data news=articles.txt\n  switchyard eval run --choices questions.jsonl --json\n"
+            "of the same vocabulary: mean, median, 90 %, 99 % and largest, in nats, and the share of places where both find the same id most likely.\n"
+            "With --decode each window is read up to --prefix, then id by id: nats, accuracy and cost of the model alone and of the method. Ids that a method\n"
+            "excludes have no nats; their share is told.",
+    .example = "switchyard eval run --data news=articles.txt\n  switchyard eval run --data articles.txt --decode scmoe:beta=0.5 --windows 20\n  switchyard eval run --choices questions.jsonl --json\n"
                "  switchyard eval small --perplexity --ctx 512 --data wiki.test.raw --against original", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

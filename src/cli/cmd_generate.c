@@ -6,9 +6,10 @@
 #include "cli/routes.h"
 #include "core/clock.h"
 #include "core/json.h"
+#include "infer/decode.h"
 #include "infer/trace.h"
 
-typedef struct args { const char *prompt, *messages, *system, *trace; sy_list stop, set; int context; bool greedy, chat, routes; } args;
+typedef struct args { const char *prompt, *messages, *system, *trace, *decode; sy_list stop, set, edit; int context; bool greedy, chat, routes; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, prompt, "prompt", 'p', SY_FLAG_TEXT, "TEXT", "what the text begins with"),
@@ -21,6 +22,8 @@ static const sy_flag flags[] = {
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
     SY_FLAG(args, routes, "routes", 0, SY_FLAG_ON, NULL, "show the experts of every token, layer by layer"),
     SY_FLAG(args, trace, "trace", 0, SY_FLAG_TEXT, "FILE", "write the experts and weights of every token as a trace (safetensors)"),
+    SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "decoding method, e.g. scmoe:cd_beta=0.5; --set still says how ids are drawn from its scores"),
+    SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "a route edit on top of the model's own, e.g. steer:experts=1.3"),
     { 0 }
 };
 
@@ -206,6 +209,12 @@ static sy_status generate(job *w, sy_err *err)
     if (w->cli->json && st == SY_OK && !a->routes) st = print_json(a->prompt, &x, &text, seconds, err);
     sy_buf_free(&text);
     if (st == SY_OK && a->trace) st = sy_trace_write(&w->trace, a->trace, err);
+    const sy_decode_hooks *h = w->g.decode ? w->g.decode->hooks : NULL;
+    if (st == SY_OK && h && h->tell) {
+        char line[256];
+        h->tell(w->g.decoder, line, sizeof line);
+        sy_log_info(&w->cli->log, "decode %s: %s", w->g.decode->name, line);
+    }
     if (st == SY_OK) sy_log_info(&w->cli->log, "%d tokens, %.1f tokens/s (%s)", x.tokens, x.tokens / seconds, why[x.ended]);
     return st;
 }
@@ -228,8 +237,11 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     SY_TRY(sy_open_settings(cli, words[0], &w.arg->set, w.arg->greedy, &w.o, &w.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));
-    sy_status st = sy_trace_open(&w.trace, m, err);
+    sy_status st = SY_OK;
+    for (int i = 0; st == SY_OK && i < w.arg->edit.n; i++) st = sy_model_attach(m, w.arg->edit.v[i], err);
+    if (st == SY_OK) st = sy_trace_open(&w.trace, m, err);
     if (st == SY_OK) st = sy_generator_open(&w.g, m, tok, w.arg->context ? w.arg->context : sy_spec_positions(&m->spec), err);
+    if (st == SY_OK && w.arg->decode) st = sy_generator_decode(&w.g, w.arg->decode, err);
     if (st == SY_OK && wants_routes(&w) && !m->n_sparse) st = sy_fail(err, SY_EUNSUP, "this model is dense: its tokens choose no experts");
     if (st == SY_OK) st = generate(&w, err);
     sy_generator_close(&w.g);

@@ -91,6 +91,7 @@ static const struct { unsigned flag; const char *text; } flag_text[] = {
     { SY_NEEDCOUNT, "needs a counting pass before each step" },
     { SY_NEEDLOGITS, "reads the router's logits" },
     { SY_NEEDPROBS, "reads the router's distribution" },
+    { SY_RESTS, "experts without a row in a step rest: values and moments keep their bits" },
     { SY_ZEROCOST, "may stand as a zero-cost expert" },
 };
 

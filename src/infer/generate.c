@@ -5,6 +5,7 @@
 
 #include "core/alloc.h"
 #include "core/utf8.h"
+#include "infer/decode.h"
 
 const sy_opt sy_generate_opts[] = {
     SY_INT (sy_generate_options, max_new_tokens, "n_predict", 200, 0, 1 << 24, "tokens to make"),
@@ -27,8 +28,25 @@ sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *to
     return st;
 }
 
+sy_status sy_generator_decode(sy_generator *g, const char *method, sy_err *err)
+{
+    const sy_method *m;
+    void *s;
+    if (g->decode || g->n) return sy_fail(err, SY_EARG, "decoding method %s comes too late: %s", method, g->decode ? "there is one already" : "ids were read without it");
+    SY_TRY(sy_method_make(&g->model->eng->methods, SY_DECODE, method, &g->arena, &m, &s, err));
+    const sy_decode_hooks *h = m->hooks;
+    if (h->abi != SY_DECODE_ABI) return sy_fail(err, SY_EUNSUP, "decode %s was built for interface %d of decoding methods, this engine has %d", m->name, h->abi, SY_DECODE_ABI);
+    g->decode = m;
+    g->decoder = s;
+    if (m->check) SY_TRY(sy_within(err, m->check(s, g->model, err), "decode %s", m->name));
+    return sy_within(err, h->open(s, g, err), "decode %s", m->name);
+}
+
 void sy_generator_close(sy_generator *g)
 {
+    const sy_decode_hooks *h = g->decode ? g->decode->hooks : NULL;
+    if (h && h->close) h->close(g->decoder);
+    sy_arena_free(&g->arena);
     sy_tape_free(&g->tape);
     sy_kv_close(&g->kv);
     sy_sampler_close(&g->sampler);
@@ -39,37 +57,54 @@ void sy_generator_close(sy_generator *g)
 
 void sy_generator_rewind(sy_generator *g, int n)
 {
+    const sy_decode_hooks *h = g->decode ? g->decode->hooks : NULL;
     if (n >= g->n) return;
-    g->n = g->kv.n = n;
+    g->n = n;
+    if (g->kv.n > n) g->kv.n = n;
+    if (h && h->rewind) h->rewind(g->decoder, g, n);
     g->logits = NULL;
     sy_sampler_forget(&g->sampler);
     sy_sampler_saw(&g->sampler, g->id, n);
+}
+
+sy_status sy_generator_pass(sy_generator *g, const sy_generator_call *c, int to, const sy_real **logits, sy_err *err)
+{
+    sy_tape *t = c->tape;
+    int from = c->kv->n, n = to - from, last = n - 1;
+    uint64_t no = 0, before = t->madds;
+    if (n < 1 || to > g->room) return sy_fail(err, SY_ESHAPE, "a pass over the positions %d to %d of a context of %d", from, to - 1, g->room);
+    sy_tape_reset(t);
+    int *pos = sy_tape_alloc(t, (size_t)n, sizeof *pos), *seq = sy_tape_alloc(t, (size_t)n, sizeof *seq);
+    SY_TRY(sy_tape_status(t, err));
+    for (int i = 0; i < n; i++) pos[i] = from + i;
+    sy_kv *kv[1] = { c->kv };
+    sy_segment seg = { .row = 0, .n = n, .pos0 = from };
+    sy_batch b = { .T = n, .n_seg = 1, .id = g->id + from, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
+    sy_run run = { .mode = SY_SERVE, .kv = kv, .over = c->over, .routes = c->routes, .edits = c->edits };
+    sy_tensor *z = sy_model_logits(g->model, t, sy_model_hidden(g->model, t, &b, &run), &last, 1);
+    g->madds += t->madds - before;
+    if (t->status != SY_OK) c->kv->n = from;         /* nothing was read */
+    SY_TRY(sy_tape_status(t, err));
+    *logits = z->x;
+    return SY_OK;
 }
 
 sy_status sy_generator_feed(sy_generator *g, const int *id, int n, const sy_override *over, sy_err *err)
 {
     if (n < 1) return sy_fail(err, SY_EARG, "an empty prompt; give at least one token");
     if (n > g->room - g->n) return sy_fail(err, SY_ESHAPE, "the context of %d positions is full: %d are used, %d more were given", g->room, g->n, n);
-    sy_tape *t = &g->tape;
-    sy_tape_reset(t);
+    const sy_decode_hooks *h = g->decode ? g->decode->hooks : NULL;
+    const sy_real *logits = NULL;
     g->logits = NULL;
-    int *pos = sy_tape_alloc(t, (size_t)n, sizeof *pos), *seq = sy_tape_alloc(t, (size_t)n, sizeof *seq);
-    SY_TRY(sy_tape_status(t, err));
-    for (int i = 0; i < n; i++) {
-        pos[i] = g->n + i;
-        g->id[g->n + i] = id[i];
+    memmove(g->id + g->n, id, (size_t)n * sizeof *id);
+    sy_status st = h ? sy_within(err, h->read(g->decoder, g, g->n + n, over, &logits, err), "decode %s", g->decode->name)
+                     : sy_generator_pass(g, &(sy_generator_call){ .tape = &g->tape, .kv = &g->kv, .over = over, .routes = g->routes }, g->n + n, &logits, err);
+    if (st != SY_OK) {                               /* nothing was read */
+        if (g->kv.n > g->n) g->kv.n = g->n;
+        return st;
     }
-    sy_kv *kv[1] = { &g->kv };
-    sy_segment seg = { .row = 0, .n = n, .pos0 = g->n };
-    uint64_t no = 0;
-    sy_batch b = { .T = n, .n_seg = 1, .id = id, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
-    sy_run run = { .mode = SY_SERVE, .kv = kv, .over = over, .routes = g->routes };
-    int last = n - 1;
-    sy_tensor *h = sy_model_hidden(g->model, t, &b, &run);
-    sy_tensor *logits = sy_model_logits(g->model, t, h, &last, 1);
-    SY_TRY(sy_tape_status(t, err));
     g->n += n;
-    g->logits = logits->x;
+    g->logits = logits;
     sy_sampler_saw(&g->sampler, id, n);
     return SY_OK;
 }

@@ -23,11 +23,17 @@ typedef struct sy_generator {           /* one sequence; after the first tokens 
     int                *id;             /* [room] */
     const sy_real      *logits;         /* [V] after the last id; on the tape until the next call */
     sy_route          **routes;         /* [sparse layers] of the last call */
+    const sy_method    *decode;         /* who makes the scores (infer/decode.h), or NULL: the model's logits as they are */
+    void               *decoder;        /* its state */
+    sy_arena            arena;          /* what it lives in */
+    uint64_t            madds;          /* multiply-adds of all passes so far */
 } sy_generator;
 
 /* room: positions of the context; at most sy_spec_positions. */
 sy_status sy_generator_open(sy_generator *g, sy_model *m, const sy_tokenizer *tok, int room, sy_err *err);
 void      sy_generator_close(sy_generator *g);
+/* From now on ids are chosen by a decoding method: "scmoe:cd_beta=0.5". Once, before anything is read. */
+sy_status sy_generator_decode(sy_generator *g, const char *method, sy_err *err);
 /* Forgets everything from position n on. */
 void      sy_generator_rewind(sy_generator *g, int n);
 /* Reads ids (the prompt, or the last sampled id); then g->logits stand for what follows. `over` may be NULL. SY_ESHAPE when the context is full. */
