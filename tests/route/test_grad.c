@@ -35,6 +35,9 @@ static const sy_block_spec *const specs[] = {
     BED_SPEC(.router = "actgate:tau_init=0.5"), BED_SPEC(.router = "actgate:act=tanh,tau_mode=anneal,norm_topk_prob=false"), BED_SPEC(.router = "actgate:act=gelu"), BED_SPEC(.router = "actgate:act=none"),
     BED_SPEC(.router = "smoedropout"), BED_SPEC(.router = "smoedropout:freeze_gate=false,k_min=3,dynamic_moe_mode=linear_decrease", .balance = { "switch:coef=0.7" }, .n_balance = 1),
     BED_SPEC(.router = "smoedropout:freeze_gate=false,dynamic_moe_mode=cosine_increase"), BED_SPEC(.router = "smoedropout:freeze_gate=false,dynamic_moe_mode=multi_step"),
+    BED_SPEC(.router = "topk:norm_topk_prob=true", .edit = { "steer:lam=0.7,experts=3.1+3.-2" }, .n_edit = 1, .balance = { "switch:coef=0.7", "zloss:coef=0.3" }, .n_balance = 2),
+    BED_SPEC(.router = "topk", .edit = { "steer:mode=hard,eps=0.5,experts=3.1+3.-2" }, .n_edit = 1, .balance = { "zloss:coef=0.3" }, .n_balance = 1),
+    BED_SPEC(.router = "thor"), BED_SPEC(.router = "thor:inference_level=token"), BED_SPEC(.router = "thor:inference_level=ensemble", .shared_F = 3),
     BED_SPEC(.router = "base", .expert = "residual:zero_init=false,base_sublayers=3"),
     BED_SPEC(.router = "softmoe:num_slots=2"), BED_SPEC(.router = "softmoe:noise_std=0.5"),
     BED_SPEC(.router = "dynmoe:threshold=0.7,dyn_coef=0.3"), BED_SPEC(.router = "dynmoe:threshold=0.9,temperature=0.5,max_experts=2", .balance = { "switch:form=slots,coef=0.7" }, .n_balance = 1),
@@ -64,8 +67,8 @@ static void note(const sy_opt *row, size_t at, int index, void *arg)
         for (int n = 0; n < 2; n++) {
             snprintf(want, sizeof want, "%s=%.*s", n && row->alias ? row->alias : row->name, (int)len, w);
             for (size_t i = 0; i < SY_COUNT(specs) && !found; i++) {
-                const char *text[6] = { specs[i]->router, specs[i]->expert, specs[i]->balance[0], specs[i]->balance[1], specs[i]->balance[2], NULL };
-                for (int k = 0; k < 5; k++) found |= text[k] && !strncmp(text[k], method, strlen(method)) && strstr(text[k], want);
+                const char *text[7] = { specs[i]->router, specs[i]->expert, specs[i]->balance[0], specs[i]->balance[1], specs[i]->balance[2], specs[i]->edit[0], NULL };
+                for (int k = 0; k < 6; k++) found |= text[k] && !strncmp(text[k], method, strlen(method)) && strstr(text[k], want);
             }
         }
         if (!found) fail_msg("no case of this test sets %s %s", method, want);
@@ -78,7 +81,7 @@ static void every_value(void **state)
 {
     (void)state;
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
-        const char *const here[] = { "topk", "auxfree", "noisytopk", "expertchoice", "base", "hash", "stablemoe", "dselectk", "comet", "softmoe", "dynmoe", "adamoe", "evomoe", "remoe", "rmoe", "actgate", "smoedropout", "residual", "switch", "zloss", "importance", "gelu" };
+        const char *const here[] = { "topk", "auxfree", "noisytopk", "expertchoice", "base", "hash", "stablemoe", "dselectk", "comet", "softmoe", "dynmoe", "adamoe", "evomoe", "remoe", "rmoe", "actgate", "smoedropout", "thor", "steer", "residual", "switch", "zloss", "importance", "gelu" };
         for (size_t i = 0; i < SY_COUNT(here); i++) if (!strcmp((*m)->name, here[i])) sy_opt_each((*m)->opts, note, (void *)(*m)->name);
     }
 }
