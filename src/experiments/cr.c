@@ -275,17 +275,7 @@ static sy_status open_block(bed *b, sy_err *err)
 
 static sy_status run(bed *b, const sy_trial *trial, sy_trial_result *out, sy_err *err)
 {
-    sy_opt_defaults(cr_opts, &b->o);
-    for (const char *p = trial->settings; *p; ) {                   /* blanks between settings; the values have commas of their own */
-        char key[64], value[512];
-        size_t k = strcspn(p, "="), n = p[k] ? strcspn(p + k + 1, " ") : 0;
-        if (!p[k] || k >= sizeof key || n >= sizeof value) return sy_fail(err, SY_EARG, "settings of bed cr are malformed at '%.40s'", p);
-        memcpy(key, p, k), key[k] = 0;
-        memcpy(value, p + k + 1, n), value[n] = 0;
-        SY_TRY(sy_within(err, sy_opt_set(cr_opts, &b->o, key, value, &b->arena, NULL, err), "bed cr"));
-        p += k + 1 + n;
-        p += strspn(p, " ");
-    }
+    SY_TRY(sy_bed_settings("cr", cr_opts, &b->o, trial->settings, &b->arena, err));
     b->o.steps = sy_budget_steps(trial, b->o.steps);
     if (b->o.batch_size % b->o.micro_batches) return sy_fail(err, SY_EARG, "bed cr: batch_size %d is not a multiple of micro_batches %d", b->o.batch_size, b->o.micro_batches);
     make_task(&b->k, b->o.variant, trial->seed);

@@ -29,6 +29,8 @@ sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result
 {
     *out = (sy_trial_result){ 0 };
     if (!strcmp(t->bed, "cr")) return sy_bed_cr(c, t, out, err);
+    if (!strcmp(t->bed, "classes")) return sy_bed_classes(c, t, out, err);
+    if (!strcmp(t->bed, "sums")) return sy_bed_sums(c, t, out, err);
     if (!strcmp(t->bed, "lm-tiny")) return sy_bed_lm(c, t, out, err);
     return sy_fail(err, SY_EARG, "no bed is called '%s'", t->bed);
 }
@@ -239,7 +241,7 @@ static void page_of(const campaign *k, const arm_state *s, const arm_state *plai
     if (k->o->budget && k->o->budget != 1) sy_buf_printf(b, "A quick look: every run has %.3g %% of its steps, so losses are not those of the method.\n\n", 100 * k->o->budget);
     table_of(x, s, arms, seeds, b);
     domains_of(s, arms, seeds, b);
-    sy_buf_printf(b, "\n%d seeds; all arms share seeds and data. Loss is held out%s.\n", seeds, strcmp(x->bed, "cr") ? ", nats per byte" : "");
+    sy_buf_printf(b, "\n%d seeds; all arms share seeds and data. Loss is held out%s.\n", seeds, strcmp(x->bed, "lm-tiny") ? "" : ", nats per byte");
     edges_of(s, arms, b);
     sy_buf_text(b, "\n");
     for (int a = 1; a < arms; a++) verdict(b, &s[0], &s[a], seeds);
