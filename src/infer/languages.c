@@ -107,7 +107,7 @@ sy_status sy_parallel_read(sy_parallel *p, const char *const *spec, int n, const
 
 static double nlogn(double p) { return p > 0 ? p * log(p) : 0; }
 
-double sy_divergence(const double *a, const double *b, int n, double *ha, double *hb)
+double sy_jensen_shannon(const double *a, const double *b, int n, double *ha, double *hb)
 {
     double both = 0;
     *ha = *hb = 0;
@@ -140,7 +140,7 @@ double sy_spearman(const double *a, const double *b, int n)
 /* JS over the geometric mean of the entropies; 0 for equal distributions, of entropy 0 too. */
 static double normalised(const double *a, const double *b, int n)
 {
-    double ha, hb, js = sy_divergence(a, b, n, &ha, &hb);
+    double ha, hb, js = sy_jensen_shannon(a, b, n, &ha, &hb);
     return js > 0 ? js / sqrt(ha * hb) : 0;
 }
 

@@ -45,7 +45,7 @@ typedef struct sy_languages_options {
 /* a: an analysis over the languages as domains, which sees every sentence as a document; may be NULL. SY_EUNSUP: a router without probabilities. */
 sy_status sy_languages_run(sy_model *m, const sy_parallel *p, const sy_languages_options *o, sy_analysis *a, sy_arena *to, sy_languages *out, sy_err *err);
 /* Jensen-Shannon divergence of two distributions, and their entropies. */
-double    sy_divergence(const double *a, const double *b, int n, double *entropy_a, double *entropy_b);
+double    sy_jensen_shannon(const double *a, const double *b, int n, double *entropy_a, double *entropy_b);
 /* Rank correlation; equal values share their mean rank. */
 double    sy_spearman(const double *a, const double *b, int n);
 /* Members of an open object. */

@@ -70,15 +70,15 @@ static void divergence_is_bounded_and_symmetric(void **state)
     static const double p[][4] = { { 1, 0, 0, 0 }, { 0, 1, 0, 0 }, { 0.25, 0.25, 0.25, 0.25 }, { 0.7, 0.1, 0.1, 0.1 }, { 0, 0, 0.5, 0.5 } };
     for (size_t i = 0; i < SY_COUNT(p); i++)
         for (size_t k = 0; k < SY_COUNT(p); k++) {
-            double ha, hb, hc, hd, d = sy_divergence(p[i], p[k], 4, &ha, &hb), e = sy_divergence(p[k], p[i], 4, &hc, &hd);
+            double ha, hb, hc, hd, d = sy_jensen_shannon(p[i], p[k], 4, &ha, &hb), e = sy_jensen_shannon(p[k], p[i], 4, &hc, &hd);
             sy_test_case("%zu and %zu", i, k);
             sy_expect_near("symmetric", d, e, 1e-15, 0);
             assert_true(d >= 0 && d <= log(2) + 1e-15 && ha == hd && hb == hc);
             if (i == k) sy_expect_near("of itself", d, 0, 1e-15, 0);
         }
     double h[2];
-    sy_expect_near("nothing in common", sy_divergence(p[0], p[1], 4, h, h + 1), log(2), 1e-15, 0);
-    sy_expect_near("a point and the uniform", sy_divergence(p[0], p[2], 4, h, h + 1), 0.5 * log(8 / 5.0) + 0.5 * (0.25 * log(0.25 / 0.625) + 0.75 * log(2)), 1e-15, 0);
+    sy_expect_near("nothing in common", sy_jensen_shannon(p[0], p[1], 4, h, h + 1), log(2), 1e-15, 0);
+    sy_expect_near("a point and the uniform", sy_jensen_shannon(p[0], p[2], 4, h, h + 1), 0.5 * log(8 / 5.0) + 0.5 * (0.25 * log(0.25 / 0.625) + 0.75 * log(2)), 1e-15, 0);
     sy_expect_near("entropy", h[1], log(4), 1e-15, 0);
     const double up[] = { 1, 5, 9, 11 }, down[] = { 4, 3, 2, 1 }, tied[] = { 1, 1, 2, 3 };
     sy_expect_near("same order", sy_spearman(up, up, 4), 1, 1e-15, 0);
@@ -180,9 +180,9 @@ static void divergences_follow_their_definition(void **state)
         for (int g = 0; g < 3; g++) {
             double d = 0, square = 0, other = 0;
             for (int s = 0; s < 4; s++) {
-                double ha, hb, js = sy_divergence(pbar[0][s], pbar[g][s], 6, &ha, &hb) / sqrt(ha * hb);
+                double ha, hb, js = sy_jensen_shannon(pbar[0][s], pbar[g][s], 6, &ha, &hb) / sqrt(ha * hb);
                 d += js / 4, square += js * js / 4;
-                if (s) js = sy_divergence(pbar[0][s - 1], pbar[g][s], 6, &ha, &hb) / sqrt(ha * hb), other += js / 3;
+                if (s) js = sy_jensen_shannon(pbar[0][s - 1], pbar[g][s], 6, &ha, &hb) / sqrt(ha * hb), other += js / 3;
             }
             sy_test_case("layer %d, language %d", l, g);
             sy_expect_near("divergence", x.d[l * 3 + g], d, 1e-6, 1e-5);
