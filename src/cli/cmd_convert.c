@@ -1,10 +1,11 @@
 /* cli/cmd_convert.c - switchyard convert: a model from a folder into a GGUF file, back, or into other number formats; quantize is another name. */
+#include <math.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "model/convert.h"
 
-typedef struct args { const char *type, *family, *imatrix, *pre; sy_list only; bool replace; } args;
+typedef struct args { const char *type, *family, *imatrix, *pre; sy_list only; double shard_size; bool replace; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, type, "type", 't', SY_FLAG_TEXT, "TYPE", "of the matrices: f32 f16 bf16, and in a GGUF file q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4; default: as they are"),
@@ -12,6 +13,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, imatrix, "imatrix", 0, SY_FLAG_TEXT, "FILE", "importances of columns, GGUF or the older form, for the search of scales"),
     SY_FLAG(args, family, "family", 0, SY_FLAG_TEXT, "NAME", "model_type of the folder that is made, or switchyard; default: where it came from, or what can say it all"),
     SY_FLAG(args, pre, "pre", 0, SY_FLAG_TEXT, "NAME", "tokenizer.ggml.pre, where the tokenizer's rule has no name in GGUF files"),
+    SY_FLAG(args, shard_size, "shard-size", 0, SY_FLAG_REAL, "GB", "of a folder: most that one file of tensors holds, in 10^9 bytes; default 50, as transformers 5 has it"),
     SY_FLAG(args, replace, "replace", 0, SY_FLAG_ON, NULL, "an output that is there already is replaced"),
     { 0 }
 };
@@ -39,6 +41,8 @@ static sy_status run(sy_cli *cli, void *arguments, const char *const *words, int
     (void)n;
     sy_convert c = { .in = words[0], .out = words[1], .type = a->type, .family = a->family, .imatrix = a->imatrix, .pre = a->pre, .only = a->only.v, .n_only = a->only.n,
                      .replace = a->replace, .progress = on_rows, .arg = &w };
+    if (!(a->shard_size >= 0 && a->shard_size < 1e9)) return sy_fail(err, SY_EARG, "--shard-size %g: a file holds more than 0 and less than 10^9 GB", a->shard_size);
+    c.shard = (uint64_t)ceil(a->shard_size * 1e9);
     SY_TRY(sy_cli_engine(cli, err));
     sy_status st = sy_convert_run(&cli->eng, &c, &ledger, err);
     if (w.open) sy_progress_close(&w.bar, NULL);
@@ -54,7 +58,7 @@ static sy_status run(sy_cli *cli, void *arguments, const char *const *words, int
 
 #define TEXT                                                                                                                                     \
     "Folders of Hugging Face's form and GGUF files, both ways, and one GGUF file from another in other types. Works tensor by tensor, so a model "  \
-    "may be larger than the memory. Vectors, norms and routers stay F32; rows that are no whole number of a type's blocks get the nearest type "    \
+    "may be larger than the memory, and than the address space (ulimit -v). Vectors, norms and routers stay F32; rows that are no whole number of a type's blocks get the nearest type "    \
     "with shorter ones, and the account says so. The account of every tensor and key stands beside the output: OUT/ledger.json or OUT.ledger.json."
 
 const sy_command sy_cmd_convert = {

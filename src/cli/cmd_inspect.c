@@ -78,9 +78,9 @@ static sy_status look_at_file(found *f, const char *path, sy_err *err)
     shard *s = &f->shard[f->n_shards];
     if (f->n_shards == SHARDS) return sy_fail(err, SY_EUNSUP, "%s: more than %d files of tensors", f->path, SHARDS);
     if (!(s->path = sy_arena_strdup(&f->arena, path))) return sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
-    SY_TRY(sy_map_open(&s->map, path, err));
+    SY_TRY(sy_map_open_windows(&s->map, path, err));
     f->n_shards++;
-    SY_TRY(sy_st_parse(&s->st, s->map.data, s->map.size, s->path, &f->arena, err));
+    SY_TRY(sy_st_open(&s->st, &s->map, s->path, &f->arena, err));
     for (int i = 0; i < s->st.n; i++) {
         const sy_st_tensor *t = &s->st.t[i];
         count(&f->all, t);

@@ -67,10 +67,8 @@ static sy_status settle(sy_cli *cli, found *f, sy_err *err)
     return st;
 }
 
-static sy_status look(void *arg, sy_err *err)
+static void look(found *f)
 {
-    found *f = arg;
-    (void)err;
     for (int i = 0; i < f->files.n; i++)
         for (int k = 0; k < f->files.g[i].n; k++) {
             const sy_gguf_tensor *t = &f->files.g[i].t[k];
@@ -79,7 +77,6 @@ static sy_status look(void *arg, sy_err *err)
             count(&f->type[t->id < TYPES ? t->id : TYPES - 1], t);
         }
     if (f->files.all.n && sy_gguf_files_card(&f->files, &f->card, &f->a, NULL, &f->unknown) == SY_OK) f->unknown.text[0] = 0;
-    return SY_OK;
 }
 
 /* --- as text ---------------------------------------------------------------------------------------------------------------------- */
@@ -246,8 +243,11 @@ sy_status sy_inspect_gguf(sy_cli *cli, const char *path, bool tensors, sy_err *e
     found *f = sy_arena_zalloc(&cli->arena, sizeof *f);
     if (!f) return sy_fail(err, SY_ENOMEM, "no memory to look at %s", path);
     sy_ledger_open(&f->ledger, "inspect", path);
-    sy_status st = sy_gguf_files_open(&f->files, path, err);
-    if (st == SY_OK) st = sy_map_guard(path, look, f, err);
+    sy_status st = sy_gguf_files_open(&f->files, path, false, err);
+    if (st == SY_OK) {
+        look(f);
+        st = sy_gguf_files_status(&f->files, SY_OK, err);
+    }
     if (st == SY_OK && f->files.all.n && !*f->unknown.text) st = settle(cli, f, err);
     if (st == SY_OK && cli->json) st = show_json(f, err);
     else if (st == SY_OK) show(f, tensors);

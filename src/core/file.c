@@ -1,17 +1,13 @@
-/* core/file.c - mapping, atomic writing, folders. */
+/* core/file.c - reading, atomic writing, folders. */
 #include "core/file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -29,6 +25,7 @@ sy_status sy_fail_io(sy_err *err, const char *verb, const char *path)
         int64_t left = sy_disk_free(path);
         return sy_fail(err, SY_EIO, "cannot %s %s: the disk is full (%.1f MB free); free some space and run again", verb, path, left < 0 ? 0 : (double)left / 1e6);
     }
+    if (e == EFAULT) return sy_fail(err, SY_EIO, "cannot %s %s: what is to be written lies in a file that was cut short while it was mapped; restore that file and run again", verb, path);
     if (e == EDQUOT) return sy_fail(err, SY_EIO, "cannot %s %s: your disk quota is used up; free some space and run again", verb, path);
     if (e == EMFILE || e == ENFILE) return sy_fail(err, SY_EIO, "cannot %s %s: too many files are open (raise ulimit -n)", verb, path);
     return sy_fail(err, e == ENOENT ? SY_ENOENT : e == EEXIST ? SY_EEXIST : SY_EIO, "cannot %s %s: %s", verb, path, strerror(e));
@@ -62,7 +59,7 @@ static const char *kind_of(mode_t mode)
     return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
-static sy_status open_regular(const char *path, int *fd, size_t *size, sy_err *err)
+sy_status sy_open_regular(const char *path, int *fd, size_t *size, sy_err *err)
 {
     struct stat s;
     if ((*fd = open_file(path, O_RDONLY | O_NONBLOCK)) < 0) return sy_fail_io(err, "open", path);   /* NONBLOCK: a FIFO must not hang us */
@@ -79,66 +76,11 @@ static sy_status open_regular(const char *path, int *fd, size_t *size, sy_err *e
     return SY_OK;
 }
 
-sy_status sy_map_open(sy_map *m, const char *path, sy_err *err)
-{
-    int fd;
-    size_t size;
-    *m = (sy_map){ 0 };
-    SY_TRY(open_regular(path, &fd, &size, err));
-    void *p = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
-    sy_status st = p == MAP_FAILED ? sy_fail_io(err, "map", path) : SY_OK;
-    close_file(fd);
-    if (st == SY_OK) *m = (sy_map){ p, size };
-    return st;
-}
-
-void sy_map_close(sy_map *m)
-{
-    if (m->data) munmap((void *)m->data, m->size);
-    *m = (sy_map){ 0 };
-}
-
-static _Thread_local sigjmp_buf *volatile guard;     /* of the thread that is inside sy_map_guard; volatile: read by its handler */
-
-static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
-static int guards;                                   /* how many guards are open: the first installs the handler, the last takes it away */
-static struct sigaction bus_before;
-
-static void on_bus(int sig)
-{
-    if (guard) siglongjmp(*guard, 1);
-    sigaction(sig, &bus_before, NULL);               /* not ours: happen as it would without us */
-    raise(sig);
-}
-
-static void count_guards(int by)
-{
-    pthread_mutex_lock(&guards_lock);
-    if (by > 0 && guards == 0) sigaction(SIGBUS, &(struct sigaction){ .sa_handler = on_bus, .sa_flags = SA_NODEFER }, &bus_before);
-    guards += by;
-    if (guards == 0) sigaction(SIGBUS, &bus_before, NULL);
-    pthread_mutex_unlock(&guards_lock);
-}
-
-sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err), void *arg, sy_err *err)
-{
-    sigjmp_buf here, *outer = guard;
-    sy_status st;
-    count_guards(1);
-    if (sigsetjmp(here, 1) == 0) {
-        guard = &here;
-        st = fn(arg, err);
-    } else st = sy_fail(err, SY_EIO, "%s was cut short or its disk failed while it was read; restore the file and run again", path);
-    guard = outer;
-    count_guards(-1);
-    return st;
-}
-
 sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err)
 {
     int fd;
     size_t size;
-    SY_TRY(open_regular(path, &fd, &size, err));
+    SY_TRY(sy_open_regular(path, &fd, &size, err));
     sy_status st = SY_OK;
     if (size > limit) st = sy_fail(err, SY_EFORMAT, "%s has %zu bytes; at most %zu are read", path, size, limit);
     for (size_t left = size; st == SY_OK && left; ) {
@@ -160,7 +102,7 @@ sy_status sy_file_each(const char *path, sy_status (*fn)(void *arg, const char *
     enum { PIECE = 1 << 17 };
     int fd;
     size_t size;
-    SY_TRY(open_regular(path, &fd, &size, err));
+    SY_TRY(sy_open_regular(path, &fd, &size, err));
     char *piece = sy_malloc(PIECE);
     sy_status st = piece ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to read %s", path);
     while (st == SY_OK) {

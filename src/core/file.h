@@ -1,4 +1,4 @@
-/* core/file.h - files: mapped for reading, written atomically, appended to, and the folders around them.
+/* core/file.h - files: read, written atomically, appended to, and the folders around them. Mapped ones: core/map.h.
  *
  * A file that is written appears whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. All system
  * calls go through one table, so that tests can make the n-th of them fail. */
@@ -11,6 +11,7 @@
 
 #include "core/arena.h"
 #include "core/buffer.h"
+#include "core/map.h"
 #include "core/status.h"
 
 typedef struct sy_syscalls {            /* what touches the disk; sy_file_calls points at the real ones */
@@ -27,14 +28,8 @@ extern const sy_syscalls *sy_file_calls;             /* replaced by tests only *
 /* One sentence for errno, with what helps for the usual ones: "cannot VERB PATH: the disk is full (3.1 MB free); free some space and run again". */
 sy_status sy_fail_io(sy_err *err, const char *verb, const char *path);
 
-typedef struct sy_map { const uint8_t *data; size_t size; } sy_map;
-/* Maps a regular file read-only; a folder, FIFO or device is refused. An empty file gives size 0. */
-sy_status sy_map_open(sy_map *m, const char *path, sy_err *err);
-void      sy_map_close(sy_map *m);
-/* Runs fn(arg) and turns a SIGBUS that this thread meets in mapped files (one that was truncated under us) into SY_EIO. Only around
- * code that owns nothing but memory of arenas and runs no pool: it is left by a jump. `path` names the file in the sentence. */
-sy_status sy_map_guard(const char *path, sy_status (*fn)(void *arg, sy_err *err), void *arg, sy_err *err);
-
+/* Opens a regular file for reading; a folder, FIFO or device is refused with what it is. Closed by sy_file_calls->close. */
+sy_status sy_open_regular(const char *path, int *fd, size_t *size, sy_err *err);
 /* Reads a whole regular file of at most `limit` bytes; the buffer is appended to. */
 sy_status sy_file_read(const char *path, size_t limit, sy_buf *out, sy_err *err);
 /* Reads a regular file to its end and hands it on in pieces of at most 128 KiB; a status other than SY_OK from fn ends it and is

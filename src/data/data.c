@@ -48,7 +48,6 @@ struct sy_data {
     int64_t         k;
     char            id[33];
     const char     *place;              /* what errors name: the folder of the shards */
-    bool            lost;               /* a shard was cut under us: the state of the orders is not known any more */
 };
 
 /* ---- opening ---- */
@@ -259,19 +258,26 @@ static sy_status copy_options(sy_data *d, const sy_data_options *o, sy_err *err)
     return SY_OK;
 }
 
-struct joining { sy_data *d; opening *o; bool held_out; };
-
-/* Puts domains, orders and weights together out of the shards; reads their maps, so it runs inside a guard. */
-static sy_status join_all(void *arg, sy_err *err)
+/* st, or SY_EIO when a shard was cut short under us. */
+static sy_status data_status(const sy_data *d, sy_status st, sy_err *err)
 {
-    const struct joining *j = arg;
-    sy_data *d = j->d;
-    SY_TRY(join_domains(d, j->o, j->held_out, err));
+    for (int i = 0; i < d->n; i++)
+        for (int p = 0; p < d->d[i].parts; p++) {
+            sy_status one = sy_map_status(&d->d[i].part[p].shard.map, d->place, SY_OK, err);
+            if (one != SY_OK) return one;
+        }
+    return st;
+}
+
+/* Puts domains, orders and weights together out of the shards. */
+static sy_status join_all(sy_data *d, opening *o, bool held_out, sy_err *err)
+{
+    SY_TRY(join_domains(d, o, held_out, err));
     d->weight = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->weight);
     d->taken = sy_arena_array(&d->arena, (size_t)d->n_train, sizeof *d->taken);
     if (!d->weight || !d->taken) return no_memory(err);
     SY_TRY(open_orders(d, err));
-    SY_TRY(set_weights(d, j->o, err));
+    SY_TRY(set_weights(d, o, err));
     make_id(d);
     return SY_OK;
 }
@@ -287,7 +293,7 @@ static sy_status open_all(sy_data *d, opening *o, const sy_sources *src, const s
     d->place = src->cache_dir ? sy_arena_printf(&d->arena, "a token cache in %s", src->cache_dir) : "the tokens in memory";
     if (!d->place) return no_memory(err);
     SY_TRY(read_groups(d, o, src, err));
-    return sy_map_guard(d->place, join_all, &(struct joining){ d, o, !src->n_eval && opt->val_fraction > 0 }, err);
+    return data_status(d, join_all(d, o, !src->n_eval && opt->val_fraction > 0, err), err);
 }
 
 static sy_status open_chat(sy_data *d, const char *path, sy_err *err)
@@ -407,24 +413,20 @@ static sy_status write_piece(writer *w, int domain, const sy__shard *s, const sy
     return SY_OK;
 }
 
-struct filling { sy_data *d; writer *w; int64_t first; int rows; };
-
-static sy_status fill_rows(void *arg, sy_err *err)
+static sy_status fill_rows(sy_data *d, writer *w, int64_t first, int rows, sy_err *err)
 {
-    const struct filling *f = arg;
-    sy_data *d = f->d;
-    if (f->first < d->k) {
+    if (first < d->k) {
         memset(d->taken, 0, (size_t)d->n_train * sizeof *d->taken);
         d->k = 0;
     }
-    for (; d->k < f->first; d->k++) d->taken[sy__turn(d->weight, d->taken, d->n_train, d->k)]++;
-    for (int r = 0; r < f->rows; r++) {
+    for (; d->k < first; d->k++) d->taken[sy__turn(d->weight, d->taken, d->n_train, d->k)]++;
+    for (int r = 0; r < rows; r++) {
         int turn = sy__turn(d->weight, d->taken, d->n_train, d->k);
         domain *m = &d->d[turn];
         uint64_t seq_no = (uint64_t)d->k++ * (uint64_t)d->opt.seq_len;
         for (int32_t i = sy__order_row(&m->order, d->taken[turn]++); i >= 0; i = m->order.next[i]) {
             const sy__piece *p = &m->order.piece[i];
-            SY_TRY(write_piece(f->w, turn, &m->part[p->part].shard, p, seq_no, err));
+            SY_TRY(write_piece(w, turn, &m->part[p->part].shard, p, seq_no, err));
             seq_no += (uint64_t)p->len;
         }
     }
@@ -436,26 +438,21 @@ sy_status sy_data_rows(sy_data *d, int64_t first, int rows, sy_arena *a, sy_batc
     writer w;
     if (!d->n_train) return sy_fail(err, SY_EARG, "there is no data to train on: it was opened for evaluation only");
     if (first < 0) return sy_fail(err, SY_EARG, "row %lld of the data order", (long long)first);
-    if (d->lost) return sy_fail(err, SY_EIO, "%s was cut short before; run again, it is made anew", d->place);
     SY_TRY(writer_open(&w, d, rows, a, err));
-    sy_status st = sy_map_guard(d->place, fill_rows, &(struct filling){ d, &w, first, rows }, err);
-    d->lost = st == SY_EIO;
+    sy_status st = data_status(d, fill_rows(d, &w, first, rows, err), err);
     if (st == SY_OK) writer_close(&w, batch);
     return st;
 }
 
-struct counting { const sy_data *d; int64_t *count; };
-
-static sy_status count_ids(void *arg, sy_err *err)
+static sy_status count_ids(const sy_data *d, int64_t *count, sy_err *err)
 {
-    const struct counting *c = arg;
-    for (int i = 0; i < c->d->n_train; i++)
-        for (int p = 0; p < c->d->d[i].train_parts; p++) {
-            const sy__part *part = &c->d->d[i].part[p];
+    for (int i = 0; i < d->n_train; i++)
+        for (int p = 0; p < d->d[i].train_parts; p++) {
+            const sy__part *part = &d->d[i].part[p];
             for (uint64_t t = 0; t < part->split; t++) {
                 int id = 0;
-                SY_TRY(token(c->d, &part->shard, t, &id, err));
-                c->count[id]++;
+                SY_TRY(token(d, &part->shard, t, &id, err));
+                count[id]++;
             }
         }
     return SY_OK;
@@ -464,7 +461,7 @@ static sy_status count_ids(void *arg, sy_err *err)
 sy_status sy_data_count_ids(const sy_data *d, int64_t *count, int vocab, sy_err *err)
 {
     if (vocab < d->vocab) return sy_fail(err, SY_ESHAPE, "counts of %d ids, the tokenizer has %d", vocab, d->vocab);
-    return sy_map_guard(d->place, count_ids, &(struct counting){ d, count }, err);
+    return data_status(d, count_ids(d, count, err), err);
 }
 
 /* ---- held-out text ---- */
@@ -501,18 +498,14 @@ static bool next_window(const sy_eval *it, int64_t *part, int64_t *doc, int64_t 
     return false;
 }
 
-struct windowing { sy_eval to; writer w; };
-
-static sy_status fill_windows(void *arg, sy_err *err)
+static sy_status fill_windows(sy_eval *to, writer *w, sy_err *err)
 {
-    struct windowing *f = arg;
-    sy_eval *to = &f->to;
     for (;;) {
         int64_t part = to->part, doc = to->doc, at = to->at;
         sy__piece p;
         if (!next_window(to, &part, &doc, &at, &p)) break;
-        if (p.len > f->w.room - f->w.T) break;       /* it opens the next batch */
-        SY_TRY(write_piece(&f->w, to->domain, &to->data->d[to->domain].part[p.part].shard, &p, (uint64_t)to->index, err));
+        if (p.len > w->room - w->T) break;       /* it opens the next batch */
+        SY_TRY(write_piece(w, to->domain, &to->data->d[to->domain].part[p.part].shard, &p, (uint64_t)to->index, err));
         to->index += p.len;
         to->part = part;
         to->doc = doc;
@@ -524,11 +517,10 @@ static sy_status fill_windows(void *arg, sy_err *err)
 sy_status sy_eval_next(sy_eval *it, sy_arena *a, sy_batch *batch, bool *more, sy_err *err)
 {
     const sy_data *d = it->data;
-    struct windowing f = { .to = *it };              /* moves on only when all went well */
-    SY_TRY(writer_open(&f.w, d, it->rows, a, err));
-    SY_TRY(sy_map_guard(d->place, fill_windows, &f, err));
-    writer w = f.w;
-    sy_eval to = f.to;
+    sy_eval to = *it;                                /* moves on only when all went well */
+    writer w;
+    SY_TRY(writer_open(&w, d, it->rows, a, err));
+    SY_TRY(data_status(d, fill_windows(&to, &w, err), err));
     for (int i = 0; i < w.T; i++) {
         if (w.label[i] < 0) continue;
         to.tokens++;

@@ -195,6 +195,7 @@ int32_t sy__order_row(sy__order *o, int64_t i)
         lay_out(o);
     }
     while (i >= o->first + o->rows) {
+        if (!o->rows) return -1;                     /* an epoch without rows: the tokens were lost under us, and the caller finds out */
         o->first += o->rows;
         o->epoch++;
         lay_out(o);

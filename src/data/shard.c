@@ -88,43 +88,39 @@ static bool rises(const uint64_t *v, uint64_t n, uint64_t last)
     return true;
 }
 
-struct checking { sy__shard *out; const void *map; uint64_t bytes; const uint8_t *key; uint32_t vocab; };
-
-static sy_status check_map(void *arg, sy_err *err)
+static sy_status check_map(sy__shard *out, const sy_map *map, const uint8_t key[32], uint32_t vocab, sy_err *err)
 {
-    const struct checking *c = arg;
     sy__shard_header head, *h = &head;
-    const uint64_t bytes = c->bytes;
-    const uint32_t vocab = c->vocab;
+    const uint64_t bytes = map->size;
     uint8_t check[32];
     if (bytes < SY__SHARD_HEAD) return sy_fail(err, SY_EFORMAT, "%llu bytes, a header has %d", (unsigned long long)bytes, SY__SHARD_HEAD);
-    memcpy(h, c->map, sizeof *h);
+    memcpy(h, map->data, sizeof *h);
     if (memcmp(h->magic, shard_magic, 8) || h->version != SHARD_VERSION)
         return sy_fail(err, SY_EFORMAT, "not a token cache of version %d", SHARD_VERSION);
     header_check(h, check);
     if (memcmp(check, h->check, 32)) return sy_fail(err, SY_EFORMAT, "the header's checksum is wrong");
-    if (memcmp(c->key, h->key, 32)) return sy_fail(err, SY_EFORMAT, "made from other files or by another tokenizer");
+    if (memcmp(key, h->key, 32)) return sy_fail(err, SY_EFORMAT, "made from other files or by another tokenizer");
     if ((h->id_bytes != 2 && h->id_bytes != 4) || h->vocab != vocab || h->tokens > TOKENS_MAX || h->docs > h->tokens || h->masked > h->tokens)
         return sy_fail(err, SY_EFORMAT, "impossible sizes: %llu tokens of %u bytes, %llu documents, %llu masked, vocabulary %u",
                        (unsigned long long)h->tokens, h->id_bytes, (unsigned long long)h->docs, (unsigned long long)h->masked, h->vocab);
     if (h->file_bytes != bytes || file_bytes(h) != bytes)
         return sy_fail(err, SY_EFORMAT, "%llu bytes, its header says %llu", (unsigned long long)bytes, (unsigned long long)file_bytes(h));
-    const unsigned char *at = (const unsigned char *)c->map + SY__SHARD_HEAD;
+    const unsigned char *at = map->data + SY__SHARD_HEAD;
     if (checksum(at, bytes - SY__SHARD_HEAD) != h->sum) return sy_fail(err, SY_EFORMAT, "the checksum of its tokens is wrong");
-    sy__shard s = { .map = c->map, .h = head, .ids = at };
+    sy__shard s = { .map = *map, .h = head, .ids = at };
     at += up8(h->tokens * h->id_bytes);
     s.doc_token = (const uint64_t *)(const void *)at;
     s.doc_byte = s.doc_token + h->docs + 1;
     s.mask = h->masked ? (const uint8_t *)(s.doc_byte + h->docs + 1) : NULL;
     if (!rises(s.doc_token, h->docs, h->tokens) || !rises(s.doc_byte, h->docs, h->text_bytes))
         return sy_fail(err, SY_EFORMAT, "its documents are out of order");
-    *c->out = s;
+    *out = s;
     return SY_OK;
 }
 
-sy_status sy__shard_check(sy__shard *out, const void *map, uint64_t bytes, const uint8_t key[32], uint32_t vocab, sy_err *err)
+sy_status sy__shard_check(sy__shard *out, const sy_map *map, const uint8_t key[32], uint32_t vocab, sy_err *err)
 {
-    return sy_map_guard("the token cache", check_map, &(struct checking){ out, map, bytes, key, vocab }, err);
+    return sy_map_status(map, "the token cache", check_map(out, map, key, vocab, err), err);
 }
 
 /* ---- making one ---- */
@@ -282,31 +278,26 @@ static sy_status write_all(builder *b, const uint8_t key[32], sy_err *err)
     return SY_OK;
 }
 
-static sy_status map_fd(int fd, const char *path, const unsigned char **map, uint64_t *bytes, sy_err *err)
+static sy_status map_fd(int fd, const char *path, sy_map *map, sy_err *err)
 {
     struct stat st;
     if (fstat(fd, &st)) return sy_fail(err, SY_EIO, "cannot look at '%s': %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode) || st.st_size < SY__SHARD_HEAD) return sy_fail(err, SY_EFORMAT, "'%s' is not a token cache", path);
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) return sy_fail(err, SY_ENOMEM, "cannot map '%s' (%lld bytes): %s", path, (long long)st.st_size, strerror(errno));
-    *map = p;
-    *bytes = (uint64_t)st.st_size;
-    return SY_OK;
+    return sy_map_fd(map, fd, (size_t)st.st_size, path, err);
 }
 
 /* The header is written last, with the checksum of what the file really holds. */
 static sy_status finish(builder *b, const uint8_t key[32], sy__shard *out, sy_err *err)
 {
-    const unsigned char *map;
-    uint64_t bytes;
-    SY_TRY(map_fd(b->fd, b->path, &map, &bytes, err));
-    b->h.sum = checksum(map + SY__SHARD_HEAD, bytes - SY__SHARD_HEAD);
+    sy_map map;
+    SY_TRY(map_fd(b->fd, b->path, &map, err));
+    b->h.sum = checksum(map.data + SY__SHARD_HEAD, map.size - SY__SHARD_HEAD);
     header_check(&b->h, b->h.check);
     sy_status status = SY_OK;
     if (pwrite(b->fd, &b->h, sizeof b->h, 0) != (ssize_t)sizeof b->h)
         status = sy_fail(err, SY_EIO, "writing the token cache '%s' failed: %s", b->path, strerror(errno));
-    if (status == SY_OK) status = sy_within(err, sy__shard_check(out, map, bytes, key, b->h.vocab, err), "'%s', just written", b->path);
-    if (status != SY_OK) munmap((void *)map, (size_t)bytes);
+    if (status == SY_OK) status = sy_within(err, sy__shard_check(out, &map, key, b->h.vocab, err), "'%s', just written", b->path);
+    if (status != SY_OK) sy_map_close(&map);
     return status;
 }
 
@@ -346,14 +337,13 @@ sy_status sy__shard_open(sy__shard *out, const sy__shard_job *job, sy_err *err)
         if (!path) return sy_fail(err, SY_ENOMEM, "no memory for the name of a cache file");
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd >= 0) {
-            const unsigned char *map;
-            uint64_t bytes;
+            sy_map map;
             sy_err why;                              /* a damaged cache is no failure: it is made anew */
-            sy_status status = map_fd(fd, path, &map, &bytes, &why);
+            sy_status status = map_fd(fd, path, &map, &why);
             close(fd);
             if (status == SY_OK) {
-                status = sy__shard_check(out, map, bytes, key, (uint32_t)sy_tokenizer_vocab(job->tok), &why);
-                if (status != SY_OK) munmap((void *)map, (size_t)bytes);
+                status = sy__shard_check(out, &map, key, (uint32_t)sy_tokenizer_vocab(job->tok), &why);
+                if (status != SY_OK) sy_map_close(&map);
             }
             if (status == SY_OK) {
                 out->cached = true;
@@ -369,6 +359,6 @@ sy_status sy__shard_open(sy__shard *out, const sy__shard_job *job, sy_err *err)
 
 void sy__shard_close(sy__shard *s)
 {
-    if (s->map) munmap((void *)s->map, (size_t)s->h.file_bytes);
+    sy_map_close(&s->map);
     *s = (sy__shard){ 0 };
 }

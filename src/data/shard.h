@@ -7,6 +7,7 @@
 #ifndef SY_DATA_SHARD_H
 #define SY_DATA_SHARD_H
 
+#include "core/map.h"
 #include "data/source.h"
 #include "model/chat.h"
 
@@ -25,7 +26,7 @@ enum { SY__SHARD_HEAD = 256 };
 _Static_assert(sizeof(sy__shard_header) <= SY__SHARD_HEAD, "the header fits its place");
 
 typedef struct sy__shard {
-    const unsigned char    *map;        /* read inside sy_map_guard only: the file may be cut under us */
+    sy_map                  map;        /* who read of it asks sy_map_status: the file may be cut under us */
     sy__shard_header        h;          /* a copy */
     const void             *ids;
     const uint64_t         *doc_token, *doc_byte;   /* [docs + 1] */
@@ -49,8 +50,8 @@ typedef struct sy__shard_job {          /* what to read and with what */
 sy_status sy__shard_open(sy__shard *out, const sy__shard_job *job, sy_err *err);
 void      sy__shard_close(sy__shard *s);
 
-/* Checks a mapped file of `bytes` bytes against `key` and points at its parts; SY_EFORMAT says what is off. */
-sy_status sy__shard_check(sy__shard *out, const void *map, uint64_t bytes, const uint8_t key[32], uint32_t vocab, sy_err *err);
+/* Checks a mapped file against `key` and points at its parts, the map then being the shard's; SY_EFORMAT says what is off. */
+sy_status sy__shard_check(sy__shard *out, const sy_map *map, const uint8_t key[32], uint32_t vocab, sy_err *err);
 
 static inline uint32_t sy__shard_id(const sy__shard *s, uint64_t i)
 {

@@ -165,9 +165,10 @@ sy_status sy_dump_compare(const char *a, const char *b, double atol, double rtol
     SY_TRY(sy_map_open(&ma, a, err));
     sy_status st = sy_map_open(&mb, b, err);
     if (st == SY_OK) {
-        st = sy_st_parse(&sa, ma.data, ma.size, a, &arena, err);
-        if (st == SY_OK) st = sy_st_parse(&sb, mb.data, mb.size, b, &arena, err);
+        st = sy_st_open(&sa, &ma, a, &arena, err);
+        if (st == SY_OK) st = sy_st_open(&sb, &mb, b, &arena, err);
         if (st == SY_OK) st = compare(&sa, &sb, atol, rtol, out, err);
+        st = sy_map_status(&mb, b, sy_map_status(&ma, a, st, err), err);
         sy_map_close(&mb);
     }
     sy_map_close(&ma);

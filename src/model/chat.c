@@ -186,14 +186,15 @@ static sy_status gguf_text(const sy_gguf *g, const char *key, sy_arena *a, sourc
     return SY_OK;
 }
 
-static sy_status from_gguf(sy_chat **out, const sy_map *map, const char *path, json_t *special, sy_arena *a, sy_err *err)
+static sy_status from_gguf(sy_chat **out, sy_map *map, const char *path, json_t *special, sy_arena *a, sy_err *err)
 {
     sy_gguf g;
     source plain = { NULL, 0 }, tools = { NULL, 0 };
-    SY_TRY(sy_gguf_parse(&g, map->data, map->size, path, a, err));
+    SY_TRY(sy_gguf_open(&g, map, path, a, err));
     SY_TRY(gguf_text(&g, "tokenizer.chat_template", a, &plain, err));
     SY_TRY(gguf_text(&g, "tokenizer.chat_template.tool_use", a, &tools, err));
     SY_TRY(gguf_special(&g, special, err));
+    SY_TRY(sy_map_status(map, path, SY_OK, err));
     return plain.text ? open_chat(out, plain, tools, special, "tokenizer.chat_template", err) : SY_OK;
 }
 

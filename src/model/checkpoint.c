@@ -14,6 +14,7 @@
 #include "model/gguf_files.h"
 #include "model/layout.h"
 #include "model/safetensors.h"
+#include "model/shards.h"
 #include "model/sums.h"
 #include "tensor/product.h"
 
@@ -152,15 +153,23 @@ static bool add_params(outs *o, const sy_model *m, const sy_family *f)
     return true;
 }
 
-static sy_status save_weights(const sy_model *m, const sy_family *f, const char *dir, sy_ledger *l, sy_err *err)
+typedef struct saving { const sy_model *m; const sy_st_out *t; } saving;
+
+/* From where it lies, which may be a mapped file. */
+static sy_status put_tensor(void *arg, int i, sy_writer *w, sy_err *err)
+{
+    const saving *s = arg;
+    SY_TRY(sy_writer_put(w, s->t[i].data, sy_st_out_bytes(&s->t[i]), err));
+    return sy_model_whole(s->m, err);
+}
+
+static sy_status save_weights(const sy_model *m, const sy_family *f, const char *dir, uint64_t most, sy_ledger *l, sy_err *err)
 {
     static const char *const meta[] = { "format", "pt", NULL };
-    char path[1024];
     outs o;
     int pieces = 0;
     bool fits = outs_open(&o, m, 1) && add_params(&o, m, f);
-    sy_status st = fits ? sy_path(path, sizeof path, dir, "model.safetensors", err) : sy_fail(err, SY_ENOMEM, "no memory to save the model");
-    if (st == SY_OK) st = sy_st_write(path, o.t, o.n, meta, err);
+    sy_status st = fits ? sy_shards_write(dir, o.t, o.n, meta, most, put_tensor, &(saving){ m, o.t }, err) : sy_fail(err, SY_ENOMEM, "no memory to save the model");
     for (int i = 0; i < o.n && st == SY_OK; i++) {
         uint64_t n = 1;
         for (int d = 0; d < o.t[i].nd; d++) n *= (uint64_t)o.t[i].dim[d];
@@ -198,7 +207,7 @@ static sy_status note_family(const sy_model *m, const sy_family *f, bool forced,
     return sy_ledger_add(l, SY_L_NOTE, "config.json", note, 0, err);
 }
 
-sy_status sy_model_save_as(const sy_model *m, const char *family, const char *dir, int eos, sy_ledger *ledger, sy_err *err)
+sy_status sy_model_save_as(const sy_model *m, const char *family, const char *dir, int eos, uint64_t most, sy_ledger *ledger, sy_err *err)
 {
     sy_ledger own, *l = ledger ? ledger : &own;
     char path[1024];
@@ -215,7 +224,7 @@ sy_status sy_model_save_as(const sy_model *m, const char *family, const char *di
         if (!f) st = sy_fail(err, SY_ENOENT, "no family of models is called '%.60s'; switchyard inspect --help lists them", family);
         else st = sy_family_accepts(f, &m->spec, &m->eng->methods, true, err);
     }
-    if (st == SY_OK) st = save_weights(m, f, dir, l, err);
+    if (st == SY_OK) st = save_weights(m, f, dir, most, l, err);
     if (st == SY_OK) st = note_family(m, f, family != NULL, l, err);
     if (st == SY_OK) st = write_config(m, f, dir, eos, err);
     if (st == SY_OK) st = sy_path(path, sizeof path, dir, "ledger.json", err);
@@ -224,14 +233,14 @@ sy_status sy_model_save_as(const sy_model *m, const char *family, const char *di
     return st;
 }
 
-sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *ledger, sy_err *err) { return sy_model_save_as(m, NULL, dir, eos, ledger, err); }
+sy_status sy_model_save(const sy_model *m, const char *dir, int eos, sy_ledger *ledger, sy_err *err) { return sy_model_save_as(m, NULL, dir, eos, 0, ledger, err); }
 
 /* --- reading -------------------------------------------------------------------------------------------------------------- */
 
 enum { MAX_SHARDS = 4096 };
 
 typedef struct shard { const char *file; sy_map map; sy_st st; bool *taken; } shard;    /* taken [st.n]: tensors that found their place */
-typedef struct files { shard *s; int n; sy_arena a; } files;
+typedef struct files { shard *s; int n; bool whole; sy_arena a; } files;       /* whole: what does not fit into the address space is not read through windows */
 
 static void files_close(files *f)
 {
@@ -239,9 +248,19 @@ static void files_close(files *f)
     sy_arena_free(&f->a);
 }
 
+/* st, or SY_EIO when a file was cut short while it was read. */
+static sy_status files_status(const files *f, sy_status st, sy_err *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        sy_status one = sy_map_status(&f->s[i].map, f->s[i].file, SY_OK, err);
+        if (one != SY_OK) return one;
+    }
+    return st;
+}
+
 static sy_status parse_shard(shard *s, sy_arena *a, sy_err *err)
 {
-    SY_TRY(sy_st_parse(&s->st, s->map.data, s->map.size, s->file, a, err));
+    SY_TRY(sy_st_open(&s->st, &s->map, s->file, a, err));
     s->taken = sy_arena_array(a, (size_t)s->st.n + 1, sizeof *s->taken);
     return s->taken ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", s->file);
 }
@@ -252,7 +271,7 @@ static sy_status open_shard(files *f, const char *dir, const char *name, sy_err 
     shard *s = &f->s[f->n];
     SY_TRY(sy_path(path, sizeof path, dir, name, err));
     if (!(s->file = sy_arena_strdup(&f->a, path))) return sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
-    SY_TRY(sy_map_open(&s->map, path, err));
+    SY_TRY(f->whole ? sy_map_open(&s->map, path, err) : sy_map_open_windows(&s->map, path, err));
     f->n++;
     return parse_shard(s, &f->a, err);
 }
@@ -321,10 +340,10 @@ static sy_status open_index(files *f, const char *dir, json_t *root, const char 
     return check_map(map, f, path, err);
 }
 
-static sy_status files_open(files *f, const char *dir, sy_err *err)
+static sy_status files_open(files *f, const char *dir, bool whole, sy_err *err)
 {
     char path[1024];
-    *f = (files){ 0 };
+    *f = (files){ .whole = whole };
     f->s = sy_arena_array(&f->a, MAX_SHARDS, sizeof *f->s);
     if (!f->s) return sy_fail(err, SY_ENOMEM, "no memory to open %s", dir);
     SY_TRY(sy_path(path, sizeof path, dir, "model.safetensors.index.json", err));
@@ -503,6 +522,8 @@ static sy_status place_param(reading *r, sy_param *p, bool all, sy_err *err)
     return SY_OK;
 }
 
+static sy_status files_whole(const void *held, sy_err *err) { return files_status(held, SY_OK, err); }
+
 static void let_go(void *held)
 {
     files_close(held);
@@ -537,26 +558,27 @@ static sy_status settle(const reading *r, sy_err *err)
     return sy_ledger_settle(r->l, err);
 }
 
-static sy_status read_all(void *arg, sy_err *err)
+static sy_status read_all(reading *r, sy_err *err)
 {
-    reading *r = arg;
     for (int i = 0; i < r->m->params.n; i++) SY_TRY(r->bare ? place_param(r, r->m->params.p[i], r->all, err) : read_param(r, r->m->params.p[i], err));
     return settle(r, err);
 }
 
-/* how: SY_MODEL_BARE for a model without memory, whose weights may stay in the files; SY_MODEL_MAPPED for all of them. */
-static sy_status read_tensors(sy_model *m, const sy_card *c, const char *dir, unsigned how, sy_ledger *l, sy_err *err)
+/* how: SY_MODEL_BARE for a model without memory, whose weights may stay in the files; SY_MODEL_MAPPED for all of them. The files are the model's then,
+ * or closed. */
+static sy_status read_tensors(sy_model *m, const sy_card *c, files *f, const char *dir, unsigned how, sy_ledger *l, sy_err *err)
 {
-    files f, *held = NULL;
-    sy_status st = files_open(&f, dir, err);
-    reading r = { .m = m, .f = &f, .l = l, .c = c, .bare = how & SY_MODEL_BARE, .all = how & SY_MODEL_MAPPED, .left = sy_memory_left() };
-    if (st == SY_OK) st = sy_map_guard(dir, read_all, &r, err);
+    files *held = NULL;
+    reading r = { .m = m, .f = f, .l = l, .c = c, .bare = how & SY_MODEL_BARE, .all = how & SY_MODEL_MAPPED, .left = sy_memory_left() };
+    sy_status st = files_status(f, read_all(&r, err), err);
     if (st == SY_OK && r.mapped && !(held = sy_malloc(sizeof *held))) st = sy_fail(err, SY_ENOMEM, "no memory to open %s", dir);
     if (held) {
-        *held = f;
+        *held = *f;
         m->held = held;
         m->let_go = let_go;
-    } else files_close(&f);
+        m->whole = files_whole;
+    } else files_close(f);
+    *f = (files){ 0 };
     sy_arena_free(&r.scratch);
     m->family = c->family;
     return st;
@@ -568,7 +590,7 @@ sy_status sy_pieces_open(sy_pieces **out, const char *dir, const sy_card *c, sy_
 {
     sy_pieces *p = sy_calloc(1, sizeof *p);
     if (!p) return sy_fail(err, SY_ENOMEM, "no memory to open %s", dir);
-    sy_status st = files_open(&p->f, dir, err);
+    sy_status st = files_open(&p->f, dir, false, err);
     p->r = (reading){ .m = m, .f = &p->f, .l = l, .c = c };
     if (st != SY_OK) { sy_pieces_close(p); return st; }
     *out = p;
@@ -585,6 +607,7 @@ void sy_pieces_close(sy_pieces *p)
 
 sy_status sy_pieces_find(sy_pieces *p, const sy_param *param, int e, sy_place *at, sy_source *from, sy_err *err) { return locate(&p->r, param, e, at, from, err); }
 sy_status sy_pieces_settle(sy_pieces *p, sy_err *err) { return settle(&p->r, err); }
+sy_status sy_pieces_status(const sy_pieces *p, sy_status st, sy_err *err) { return files_status(&p->f, st, err); }
 
 static sy_status read_card(sy_card *c, const char *dir, sy_arena *a, sy_ledger *l, sy_err *err)
 {
@@ -598,10 +621,13 @@ sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err 
     sy_ledger own, *l = ledger ? ledger : &own;
     sy_arena a = { 0 };
     sy_card c;
+    files f = { 0 };
     sy_ledger_open(l, "load", dir);
     sy_status st = read_card(&c, dir, &a, l, err);
     if (st == SY_OK && m->held) st = sy_fail(err, SY_EARG, "the weights of this model lie in files that are only read; open it for training to read others into it");
-    if (st == SY_OK) st = read_tensors(m, &c, dir, 0, l, err);
+    if (st == SY_OK) st = files_open(&f, dir, false, err);
+    if (st == SY_OK) st = read_tensors(m, &c, &f, dir, 0, l, err);
+    files_close(&f);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
     return st;
@@ -609,17 +635,14 @@ sy_status sy_model_read(sy_model *m, const char *dir, sy_ledger *ledger, sy_err 
 
 /* A config.json may claim any size: before memory is taken for it, the files must hold at least an eighth of the numbers that a large model of that
  * spec has (a spec's size counts three matrices for each expert; kinds with fewer are smaller). */
-static sy_status check_size(const sy_spec *spec, const char *dir, sy_err *err)
+static sy_status check_size(const sy_spec *spec, const files *f, const char *dir, sy_err *err)
 {
     double want, have = 0;
-    files f;
     sy_spec_size(spec, 0, &want, NULL, NULL);
     if (want < 1 << 26) return SY_OK;
-    sy_status st = files_open(&f, dir, err);
-    for (int i = 0; i < f.n && st == SY_OK; i++) for (int k = 0; k < f.s[i].st.n; k++) have += (double)f.s[i].st.t[k].n;
-    files_close(&f);
-    if (st == SY_OK && have < want / 8) return sy_fail(err, SY_ESHAPE, "%s: config.json describes %.3g parameters, the files hold %.3g; they are of different models", dir, want, have);
-    return st;
+    for (int i = 0; i < f->n; i++) for (int k = 0; k < f->s[i].st.n; k++) have += (double)f->s[i].st.t[k].n;
+    if (have < want / 8) return sy_fail(err, SY_ESHAPE, "%s: config.json describes %.3g parameters, the files hold %.3g; they are of different models", dir, want, have);
+    return SY_OK;
 }
 
 sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigned how, sy_ledger *ledger, sy_err *err)
@@ -628,18 +651,21 @@ sy_status sy_model_load(sy_model **out, sy_engine *eng, const char *dir, unsigne
     sy_ledger own, *l = ledger ? ledger : &own;
     sy_arena a = { 0 };
     sy_card c;
+    files f = { 0 };
     sy_model *m = NULL;
     if (sy_is_gguf(dir) && !sy_is_dir(dir)) return sy_gguf_model_load(out, eng, dir, how, ledger, err);
     sy_ledger_open(l, "load", dir);
     l->strict = how & SY_MODEL_STRICT;
     sy_status st = sy_checkpoint_find(dir, found, sizeof found, err);
     if (st == SY_OK) st = read_card(&c, found, &a, l, err);
-    if (st == SY_OK) st = check_size(&c.spec, found, err);
     /* Methods of the families know parameters without memory; a build of doubles has no use for floats where they lie. */
     bool stays = st == SY_OK && c.family && !(how & SY_MODEL_TRAIN) && sizeof(sy_real) == sizeof(float);
     unsigned kind = stays ? SY_MODEL_BARE | (how & SY_MODEL_MAPPED) : SY_MODEL_EMPTY | (how & SY_MODEL_TRAIN);
+    if (st == SY_OK) st = files_open(&f, found, stays, err);
+    if (st == SY_OK) st = check_size(&c.spec, &f, found, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, kind, 0, err), "%s", found);
-    if (st == SY_OK) st = read_tensors(m, &c, found, kind, l, err);
+    if (st == SY_OK) st = read_tensors(m, &c, &f, found, kind, l, err);
+    files_close(&f);
     if (st == SY_OK) st = sy_sums_check_small(found, err);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
@@ -681,9 +707,8 @@ sy_status sy_state_save(const sy_model *m, const char *path, const sy_state_item
 
 struct state_reading { reading r; sy_state_item *item; int n; };
 
-static sy_status read_state(void *arg, sy_err *err)
+static sy_status read_state(struct state_reading *s, sy_err *err)
 {
-    struct state_reading *s = arg;
     const shard *f = &s->r.f->s[0];
     for (int i = 0; i < s->n; i++) {
         const char *v = sy_st_meta(&f->st, s->item[i].key);
@@ -722,7 +747,7 @@ sy_status sy_state_load(sy_model *m, const char *path, sy_state_item *item, int 
     SY_TRY(sy_map_open(&s.map, path, err));
     sy_status st = parse_shard(&s, &f.a, err);
     struct state_reading r = { { .m = m, .f = &f }, item, n };
-    if (st == SY_OK) st = sy_map_guard(path, read_state, &r, err);
+    if (st == SY_OK) st = files_status(&f, read_state(&r, err), err);
     files_close(&f);
     sy_arena_free(&r.r.scratch);
     return st;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "model/pooling.h"
 
 /* --- pieces ----------------------------------------------------------------------------------------------------------------- */
 
@@ -31,20 +32,18 @@ sy_status sy__piece_find(sy__conversion *c, const sy_param *p, int e, sy__piece 
     return SY_OK;
 }
 
-typedef struct rows { sy__conversion *c; const sy__piece *piece; int from, n; sy_real *out; } rows;
-
-static sy_status read_rows(void *arg, sy_err *err)
+static sy_status read_rows(sy__conversion *c, const sy__piece *piece, int from, int n, sy_real *out, sy_err *err)
 {
-    const rows *r = arg;
-    sy_place at = r->piece->at;
-    if (r->c->from_gguf) return sy_gguf_piece_rows(&at, &r->piece->g, r->c->spec, r->from, r->n, r->out, err);
-    if (r->from || r->n != at.rows) sy_place_rows(&at, r->from, r->n);
-    return sy_place_read(&at, &r->piece->from, r->out, &r->c->eng->scratch[0], err);
+    sy_place at = piece->at;
+    if (c->from_gguf) return sy_gguf_piece_rows(&at, &piece->g, c->spec, from, n, out, err);
+    if (from || n != at.rows) sy_place_rows(&at, from, n);
+    return sy_place_read(&at, &piece->from, out, &c->eng->scratch[0], err);
 }
 
 sy_status sy__piece_rows(sy__conversion *c, const sy__piece *piece, int from, int n, sy_real *out, sy_err *err)
 {
-    return sy_map_guard(c->o->in, read_rows, &(rows){ c, piece, from, n, out ? out : c->rows }, err);
+    sy_status st = read_rows(c, piece, from, n, out ? out : c->rows, err);
+    return c->from_gguf ? sy_gguf_files_status(&c->files, st, err) : sy_pieces_status(c->pieces, st, err);
 }
 
 /* --- numbers into bytes ------------------------------------------------------------------------------------------------------- */
@@ -143,6 +142,21 @@ sy_status sy__type_for(const sy__conversion *c, const char *name, int nd, int co
 
 /* --- the work ------------------------------------------------------------------------------------------------------------------ */
 
+/* What the folder of a sentence encoder says of its vectors beside config.json goes into the spec. */
+static sy_status open_pooling(sy__conversion *c, sy_err *err)
+{
+    char path[1100];
+    sy_pooling p;
+    if (c->spec->causal || c->spec->lm_head) return SY_OK;
+    SY_TRY(sy_path(path, sizeof path, c->dir, "modules.json", err));
+    if (!sy_file_exists(path)) return SY_OK;
+    SY_TRY(sy_pooling_read(&p, c->spec, c->dir, err));
+    c->spec->pooling = p.how;
+    if (!sy_is_gguf(c->o->out)) return SY_OK;        /* a folder keeps the files */
+    if (p.most < c->spec->max_position_embeddings) SY_TRY(sy_ledger_add(c->l, SY_L_NOTE, "max_seq_length", "of the folder: a GGUF file has no key for it", 0, err));
+    return p.unit ? SY_OK : sy_ledger_add(c->l, SY_L_NOTE, "modules.json", "vectors of any length: a GGUF file has no key for it", 0, err);
+}
+
 static sy_status open_folder(sy__conversion *c, sy_err *err)
 {
     char path[1024];
@@ -151,13 +165,14 @@ static sy_status open_folder(sy__conversion *c, sy_err *err)
     SY_TRY(sy_card_read(&c->card, path, &c->a, c->l, err));
     c->spec = &c->card.spec;
     c->family = c->card.family ? c->card.family->name : NULL;
+    SY_TRY(open_pooling(c, err));
     SY_TRY(sy_within(err, sy_model_new(&c->m, c->eng, c->spec, SY_MODEL_BARE, 0, err), "%s", c->dir));
     return sy_pieces_open(&c->pieces, c->dir, &c->card, c->m, c->l, err);
 }
 
 static sy_status open_file(sy__conversion *c, sy_err *err)
 {
-    SY_TRY(sy_gguf_files_open(&c->files, c->o->in, err));
+    SY_TRY(sy_gguf_files_open(&c->files, c->o->in, false, err));
     if (sy_is_gguf(c->o->out)) return SY_OK;         /* names stay: no need to know the model */
     SY_TRY(sy_gguf_files_card(&c->files, &c->gcard, &c->a, c->l, err));
     c->spec = &c->gcard.spec;
@@ -203,6 +218,7 @@ sy_status sy_convert_run(sy_engine *eng, const sy_convert *o, sy_ledger *ledger,
     sy_ledger_open(ledger, "convert", o->in);
     sy_status st = refuse_existing(o, err);
     if (st == SY_OK && o->type) st = named(o->type, &ignored, err);
+    if (st == SY_OK && o->shard && sy_is_gguf(o->out)) st = sy_fail(err, SY_EARG, "shards are files of a folder; %s is one GGUF file", o->out);
     for (int i = 0; i < o->n_only && st == SY_OK; i++) {
         const char *eq = strrchr(o->only[i], '=');
         st = eq ? named(eq + 1, &ignored, err) : sy_fail(err, SY_EARG, "'%.100s' must be PATTERN=TYPE", o->only[i]);

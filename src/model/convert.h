@@ -15,6 +15,7 @@ typedef struct sy_convert {
     const char *pre;                    /* tokenizer.ggml.pre where the tokenizer's rule is none that has a name; NULL: refused then */
     const char *const *only;            /* [n_only] "PATTERN=TYPE": tensors whose name in the output matches (* is any text) get that type; the first counts */
     int         n_only;
+    uint64_t    shard;                  /* of a folder: bytes of tensors that one file holds at most; 0: SY_SHARD_BYTES */
     bool        replace;                /* an output that exists is replaced */
     /* Told after every few rows; false stops the work (SY_ESTOP). May be NULL. */
     bool      (*progress)(void *arg, double bytes_done, double bytes_all, const char *tensor);

@@ -1,4 +1,4 @@
-/* model/convert_folder.c - a folder of Hugging Face's form as output: config.json, one model.safetensors, the tokenizer's files. */
+/* model/convert_folder.c - a folder of Hugging Face's form as output: config.json, model.safetensors or shards of it, the tokenizer's files. */
 #include "model/convert_parts.h"
 
 #include <errno.h>
@@ -10,6 +10,8 @@
 #include "core/alloc.h"
 #include "core/json.h"
 #include "model/gguf_tokenizer.h"
+#include "model/pooling.h"
+#include "model/shards.h"
 
 enum { LOOK_BACK = 4096 };
 
@@ -21,11 +23,12 @@ typedef struct folder {
     sy_st_out       *t;
     slot           **pieces;            /* of each tensor */
     int              n;
+    int              pooling;           /* SY_POOL_: of a family it stands in files of its own, beside config.json */
 } folder;
 
 /* Which copy of each file goes along from folder to folder. */
 static const char *const along[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt",
-                                     "gguf_metadata.json" };
+                                     "gguf_metadata.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json" };
 
 static sy_dtype dtype_of(sy_wtype t) { return t == SY_W_F16 ? SY_DT_F16 : t == SY_W_BF16 ? SY_DT_BF16 : SY_DT_F32; }
 static sy_wtype wtype_of(sy_dtype t) { return t == SY_DT_F16 ? SY_W_F16 : t == SY_DT_BF16 ? SY_W_BF16 : SY_W_F32; }
@@ -234,6 +237,14 @@ static sy_status put_config(folder *o, const char *dir, sy_err *err)
     return st;
 }
 
+static sy_status make_parent(const char *dir, const char *name, sy_err *err)
+{
+    char path[1100];
+    SY_TRY(sy_path(path, sizeof path, dir, name, err));
+    *strrchr(path, '/') = 0;
+    return sy_mkdirs(path, err);
+}
+
 static sy_status copy_files(folder *o, const char *dir, sy_err *err)
 {
     char path[1100];
@@ -243,6 +254,7 @@ static sy_status copy_files(folder *o, const char *dir, sy_err *err)
         if (!sy_file_exists(path)) continue;
         sy_status st = sy_file_read(path, 1u << 30, &b, err);
         if (st != SY_OK) { sy_buf_free(&b); return st; }
+        if (strchr(along[i], '/') && (st = make_parent(dir, along[i], err)) != SY_OK) { sy_buf_free(&b); return st; }
         SY_TRY(put_file(dir, along[i], &b, err));
     }
     return SY_OK;
@@ -296,14 +308,15 @@ static sy_status write_folder(folder *o, const char *dir, sy_err *err)
 {
     static const char *const meta[] = { "format", "pt", NULL };
     char path[1100];
-    SY_TRY(sy_path(path, sizeof path, dir, "model.safetensors", err));
-    SY_TRY(sy_st_write_each(path, o->t, o->n, meta, fill, o, err));
+    SY_TRY(sy_shards_write(dir, o->t, o->n, meta, o->c->o->shard, fill, o, err));
     SY_TRY(put_config(o, dir, err));
     if (!o->c->from_gguf) SY_TRY(copy_files(o, dir, err));
     else {
         SY_TRY(keep_metadata(o, dir, err));
         SY_TRY(sy_gguf_save_tokenizer(&o->c->files.g[0], dir, o->c->l, err));
     }
+    SY_TRY(sy_path(path, sizeof path, dir, "modules.json", err));
+    if (o->pooling != SY_POOL_NONE && o->f && !sy_file_exists(path)) SY_TRY(sy_pooling_write(o->pooling, dir, err));
     SY_TRY(sy_path(path, sizeof path, dir, "ledger.json", err));
     return sy_ledger_write(o->c->l, path, err);
 }
@@ -327,7 +340,10 @@ sy_status sy__to_folder(sy__conversion *c, sy_err *err)
     char temp[1100];
     size_t n = strlen(c->o->out);
     if (c->o->imatrix) return sy_fail(err, SY_EARG, "%s: importances serve the block types of a GGUF file; a folder has none", c->o->imatrix);
+    o.pooling = c->spec->pooling;
+    if (!c->spec->causal && !c->spec->lm_head) c->spec->pooling = SY_POOL_NONE;
     SY_TRY(choose_family(&o, err));
+    if (!o.f) c->spec->pooling = o.pooling;
     SY_TRY(make_plan(&o, err));
     while (n > 1 && c->o->out[n - 1] == '/') n--;
     if (n > 1000) return sy_fail(err, SY_EARG, "the path %.80s... is too long", c->o->out);

@@ -255,15 +255,15 @@ static sy_status write_file(sy__conversion *c, sy_gguf_writer *w, const plan *pl
 {
     int rot = sy_spec_rotary(c->spec) / 2;
     float *freqs = sy_arena_array(&c->a, (size_t)rot + 1, sizeof *freqs);
+    const char *name;
     if (!freqs) return sy_fail(err, SY_ENOMEM, "no memory to write %s", c->o->out);
     SY_TRY(put_general(c, w, to, main_type(pl), err));
     SY_TRY(sy_gguf_card_write(w, to->arch, c->spec, &c->eng->methods, err));
     SY_TRY(sy_gguf_put_tokenizer(w, c->dir, c->spec->vocab_size, c->o->pre, c->l, err));
-    bool divided = sy_gguf_divisors(c->spec, freqs);
-    if (divided) SY_TRY(sy_gguf_put_tensor(w, "rope_freqs.weight", 0, 1, (int64_t[]){ rot }, err));
+    for (int n = 0; (name = sy_gguf_divisors(c->spec, n, freqs)); n++) SY_TRY(sy_gguf_put_tensor(w, name, 0, 1, (int64_t[]){ rot }, err));
     for (int i = 0; i < pl->n; i++) SY_TRY(sy_gguf_put_tensor(w, pl->t[i].name, (uint32_t)sy_wtype_gguf(pl->t[i].type), pl->t[i].nd, pl->t[i].dim, err));
     SY_TRY(sy_gguf_writer_begin(w, err));
-    if (divided) SY_TRY(sy_gguf_writer_data(w, freqs, (size_t)rot * 4, err));
+    for (int n = 0; sy_gguf_divisors(c->spec, n, freqs); n++) SY_TRY(sy_gguf_writer_data(w, freqs, (size_t)rot * 4, err));
     SY_TRY(write_tensors(c, w, pl, err));
     SY_TRY(unused_importances(c, err));
     SY_TRY(keep_ledger(c, err));
@@ -286,22 +286,16 @@ sy_status sy__to_gguf(sy__conversion *c, sy_err *err)
 
 /* --- from a GGUF file ------------------------------------------------------------------------------------------------------------- */
 
-typedef struct decode { const sy_gguf_tensor *t; size_t from, n; float *out; } decode;
-
-static sy_status decode_rows(void *arg, sy_err *err)
-{
-    const decode *d = arg;
-    (void)err;
-    sy_wtype_read(d->t->type, d->t->data + sy_wtype_bytes(d->t->type, d->from), d->n, d->out);
-    return SY_OK;
-}
-
 static sy_status copy_tensor(sy__conversion *c, sy_gguf_writer *w, const sy_gguf_tensor *t, sy_err *err)
 {
     enum { STEP = 4 << 20 };
     for (size_t at = 0; at < t->bytes; at += STEP) {
         size_t n = t->bytes - at < STEP ? t->bytes - at : STEP;
-        SY_TRY(sy_gguf_writer_data(w, t->data + at, n, err));        /* the system call reads the map: EFAULT becomes an error of writing */
+        const uint8_t *bytes = sy_gguf_bytes(t, at, n);
+        if (!bytes) return sy_fail(err, SY_ENOMEM, "no address space for %zu bytes of '%s'", n, t->name);
+        memcpy(c->out, bytes, n);                    /* here and not in the system call, which would call a page that is lost an error of writing */
+        SY_TRY(sy_gguf_files_status(&c->files, SY_OK, err));
+        SY_TRY(sy_gguf_writer_data(w, c->out, n, err));
         SY_TRY(sy__tell(c, 4.0 * (double)t->n * (double)n / (double)t->bytes, t->name, err));
     }
     return SY_OK;
@@ -316,7 +310,10 @@ static sy_status requantise(sy__conversion *c, sy_gguf_writer *w, const sy_gguf_
         if (c->im.n) SY_TRY(sy_imatrix_row(&c->im, t->name, e, stack, cols, &weight, err));
         for (size_t from = 0; from < each; from += (size_t)step) {
             size_t n = each - from < (size_t)step ? each - from : (size_t)step, first = ((size_t)e * each + from) * (size_t)cols;
-            SY_TRY(sy_map_guard(c->o->in, decode_rows, &(decode){ t, first, n * (size_t)cols, c->x }, err));
+            const uint8_t *bytes = sy_gguf_bytes(t, sy_wtype_bytes(t->type, first), sy_wtype_bytes(t->type, n * (size_t)cols));
+            if (!bytes) return sy_fail(err, SY_ENOMEM, "no address space for %zu rows of '%s'", n, t->name);
+            sy_wtype_read(t->type, bytes, n * (size_t)cols, c->x);
+            SY_TRY(sy_gguf_files_status(&c->files, SY_OK, err));
             SY_TRY(sy__encode(c, type, c->x, weight, (int)n, cols, c->out, t->name, err));
             SY_TRY(sy_gguf_writer_data(w, c->out, n * sy_wtype_bytes(type, (size_t)cols), err));
             SY_TRY(sy__tell(c, 4.0 * (double)n * cols, t->name, err));

@@ -118,12 +118,21 @@ static sy_tensor *layer(sy_pass *p, int l, sy_tensor *x)
     return sy_add(t, x1, times(t, ffn(p, l, sy__seen(p, l, "post_attention_layernorm", norm(p, seen, y->norm2, y->norm2_bias))), by));
 }
 
+/* x, when the files that weights lie in are still what they were. */
+static sy_tensor *if_whole(const sy_model *m, sy_tape *t, sy_tensor *x)
+{
+    sy_err why;
+    sy_status st = sy_model_whole(m, &why);
+    return st == SY_OK ? x : sy_tape_fail(t, st, "%s", why.text);
+}
+
 sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_run *r)
 {
     sy_pass p = { .m = m, .t = t, .b = b, .r = r };
     if (sy__attention_open(&p) != SY_OK || (m->n_sparse && open_routes(&p) != SY_OK)) return &t->empty;
     sy_tensor *x = sy__seen(&p, -1, "model.embed_tokens", embed(&p));
     for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", layer(&p, l, x));
+    if_whole(m, t, x);
     if (r->kv && t->status == SY_OK)
         for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;
     if (m->norm) x = sy__seen(&p, -1, "model.norm", norm(&p, x, m->norm, m->norm_bias));
@@ -145,7 +154,7 @@ sy_tensor *sy_model_logits(sy_model *m, sy_tape *t, sy_tensor *hidden, const int
     if (!has_head(m, t)) return &t->empty;
     if (row) hidden = sy_rows_gather(t, hidden, row, n);
     sy_tensor *z = sy_linear(t, hidden, sy_model_head(m), head_bias(m, t));
-    return m->spec.final_logit_softcapping > 0 ? sy_softcap(t, z, m->spec.final_logit_softcapping) : z;
+    return if_whole(m, t, m->spec.final_logit_softcapping > 0 ? sy_softcap(t, z, m->spec.final_logit_softcapping) : z);
 }
 
 sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *label, const sy_xent *how)
@@ -154,7 +163,7 @@ sy_tensor *sy_model_loss(sy_model *m, sy_tape *t, sy_tensor *hidden, const int *
     sy_xent a = *how;
     a.bias = head_bias(m, t);
     a.softcap = m->spec.final_logit_softcapping;
-    return sy_cross_entropy(t, hidden, sy_model_head(m), label, &a);
+    return if_whole(m, t, sy_cross_entropy(t, hidden, sy_model_head(m), label, &a));
 }
 
 sy_tensor *sy_model_divergence(sy_model *m, sy_tape *t, sy_tensor *a, sy_tensor *b, const int *label, double scale)

@@ -52,15 +52,23 @@ const char *sy_gguf_tensor_type(uint32_t id)
 
 /* --- reading ------------------------------------------------------------------------------------------------------------ */
 
-typedef struct cursor { const uint8_t *at, *end; const char *file; sy_arena *a; sy_err *err; } cursor;
+typedef struct cursor {
+    const uint8_t *at, *end;            /* what is seen of the file */
+    size_t         beyond;              /* bytes of it behind the end */
+    bool           more;                /* it ended there: look again at a longer head */
+    const char    *file;
+    sy_arena      *a;
+    sy_err        *err;
+} cursor;
 
-static size_t   left(const cursor *c) { return (size_t)(c->end - c->at); }
+static size_t   left(const cursor *c) { return (size_t)(c->end - c->at) + c->beyond; }
 static uint32_t u32_at(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
 static uint64_t u64_at(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
 
-static sy_status need(const cursor *c, uint64_t n, const char *what)
+static sy_status need(cursor *c, uint64_t n, const char *what)
 {
-    if (n <= left(c)) return SY_OK;
+    if (n <= (size_t)(c->end - c->at)) return SY_OK;
+    c->more = n <= left(c);
     return sy_fail(c->err, SY_EFORMAT, "%s: %s needs %llu bytes, %zu are left; the file is truncated or damaged", c->file, what, (unsigned long long)n, left(c));
 }
 
@@ -170,9 +178,9 @@ static sy_status read_info(cursor *c, int i, sy_gguf_tensor *t, uint64_t *offset
 static uint64_t padded(uint64_t n, uint64_t align) { return (n + align - 1) / align * align; }
 
 /* Tensors lie in the order of their infos, each at the next multiple of the alignment. */
-static sy_status place(cursor *c, sy_gguf *g, const uint64_t *offset, const uint8_t *start)
+static sy_status place(cursor *c, sy_gguf *g, const uint64_t *offset, const uint8_t *start, sy_map *m)
 {
-    uint64_t head = padded((uint64_t)(c->at - start), g->alignment), size = (uint64_t)(c->end - start), at = 0;
+    uint64_t head = padded((uint64_t)(c->at - start), g->alignment), size = (uint64_t)(c->end - start) + c->beyond, at = 0;
     if (g->n == 0) {                                 /* metadata alone: the padding may be missing */
         if (left(c) > g->alignment) return sy_fail(c->err, SY_EFORMAT, "%s: %zu bytes at the end belong to no tensor; the file is damaged", c->file, left(c));
         return SY_OK;
@@ -184,7 +192,9 @@ static sy_status place(cursor *c, sy_gguf *g, const uint64_t *offset, const uint
         if (offset[i] != at) return sy_fail(c->err, SY_EFORMAT, "%s: tensor '%s' lies at %llu, it must follow the one before it at %llu", c->file, t->name, (unsigned long long)offset[i], (unsigned long long)at);
         if (at > size || t->bytes > size - at)
             return sy_fail(c->err, SY_EFORMAT, "%s: tensor '%s' ends at %llu of the data, the file has %llu bytes; it is truncated", c->file, t->name, (unsigned long long)(at + t->bytes), (unsigned long long)size);
-        t->data = start + head + at;
+        t->at = head + at;
+        t->data = c->beyond ? NULL : start + t->at;
+        t->in = m;
         at = padded(at + t->bytes, g->alignment);
     }
     if (size > at) return sy_fail(c->err, SY_EFORMAT, "%s: %llu bytes at the end belong to no tensor; the file is damaged", c->file, (unsigned long long)(size - at));
@@ -245,35 +255,58 @@ static sy_status magic(cursor *c, sy_gguf *g)
     return SY_OK;
 }
 
-sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err)
+static sy_status parse(sy_gguf *out, cursor *c, sy_map *m)
 {
-    cursor c = { data, data + size, file, a, err };
-    sy_gguf g = { .file = file };
+    const uint8_t *start = c->at;
+    sy_gguf g = { .file = c->file };
     int most = 0;
-    SY_TRY(magic(&c, &g));
-    SY_TRY(count_of(&c, "tensors", MAX_TENSORS, 8 + 1 + 4 + 8 + 12, &g.n));
-    SY_TRY(count_of(&c, "keys", MAX_KEYS, 8 + 1 + 4 + 1, &g.keys));
+    SY_TRY(magic(c, &g));
+    SY_TRY(count_of(c, "tensors", MAX_TENSORS, 8 + 1 + 4 + 8 + 12, &g.n));
+    SY_TRY(count_of(c, "keys", MAX_KEYS, 8 + 1 + 4 + 1, &g.keys));
     most = g.n > g.keys ? g.n : g.keys;
-    g.key = sy_arena_array(a, (size_t)g.keys + 1, sizeof *g.key);
-    g.t = sy_arena_array(a, (size_t)g.n + 1, sizeof *g.t);
-    uint64_t *offset = sy_arena_array(a, (size_t)g.n + 1, sizeof *offset);
-    const char **name = sy_arena_array(a, (size_t)most + 1, sizeof *name);
-    if (!g.key || !g.t || !offset || !name) return sy_fail(err, SY_ENOMEM, "%s: no memory for %d keys and %d tensors", file, g.keys, g.n);
+    g.key = sy_arena_array(c->a, (size_t)g.keys + 1, sizeof *g.key);
+    g.t = sy_arena_array(c->a, (size_t)g.n + 1, sizeof *g.t);
+    uint64_t *offset = sy_arena_array(c->a, (size_t)g.n + 1, sizeof *offset);
+    const char **name = sy_arena_array(c->a, (size_t)most + 1, sizeof *name);
+    if (!g.key || !g.t || !offset || !name) return sy_fail(c->err, SY_ENOMEM, "%s: no memory for %d keys and %d tensors", c->file, g.keys, g.n);
     for (int i = 0; i < g.keys; i++) {
-        SY_TRY(read_key(&c, i, &g.key[i]));
+        SY_TRY(read_key(c, i, &g.key[i]));
         name[i] = g.key[i].key;
     }
-    SY_TRY(sort_names(&c, name, g.keys, "key", &g.key_by_name));
-    SY_TRY(alignment_of(&g, err));
+    SY_TRY(sort_names(c, name, g.keys, "key", &g.key_by_name));
+    SY_TRY(alignment_of(&g, c->err));
     for (int i = 0; i < g.n; i++) {
-        SY_TRY(read_info(&c, i, &g.t[i], &offset[i]));
+        SY_TRY(read_info(c, i, &g.t[i], &offset[i]));
         name[i] = g.t[i].name;
     }
-    SY_TRY(sort_names(&c, name, g.n, "tensor", &g.by_name));
-    SY_TRY(place(&c, &g, offset, data));
+    SY_TRY(sort_names(c, name, g.n, "tensor", &g.by_name));
+    SY_TRY(place(c, &g, offset, start, m));
     *out = g;
     return SY_OK;
 }
+
+sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err)
+{
+    return parse(out, &(cursor){ .at = data, .end = data + size, .file = file, .a = a, .err = err }, NULL);
+}
+
+/* A file that is read through windows tells nowhere how long its head is: the part that stays mapped grows until it holds it. */
+sy_status sy_gguf_open(sy_gguf *out, sy_map *m, const char *file, sy_arena *a, sy_err *err)
+{
+    if (!m->window) return sy_map_status(m, file, parse(out, &(cursor){ .at = m->data, .end = m->data + m->size, .file = file, .a = a, .err = err }, m), err);
+    for (size_t seen = 1 << 20; ; seen *= 4) {
+        sy_mark mark = sy_arena_mark(a);
+        if (seen > m->size) seen = m->size;
+        const uint8_t *head = sy_map_head(m, seen);
+        if (!head) return sy_fail(err, SY_ENOMEM, "no address space for the head of %s, %zu bytes so far", file, seen);
+        cursor c = { .at = head, .end = head + seen, .beyond = m->size - seen, .file = file, .a = a, .err = err };
+        sy_status st = sy_map_status(m, file, parse(out, &c, m), err);
+        if (st != SY_EFORMAT || !c.more) return st;
+        sy_arena_release(a, mark);
+    }
+}
+
+const uint8_t *sy_gguf_bytes(const sy_gguf_tensor *t, size_t from, size_t n) { return t->data ? t->data + from : sy_map_view(t->in, t->at + from, n); }
 
 sy_status sy_gguf_join(sy_gguf *out, const sy_gguf *g, int n, sy_arena *a, sy_err *err)
 {

@@ -43,8 +43,10 @@ typedef struct sy_gguf_tensor {
     sy_wtype       type;                /* SY_WTYPES: one that can be listed and copied, and whose values cannot be read */
     int            nd;
     int64_t        dim[SY_GGUF_DIMS];   /* innermost last, as everywhere in this program; the file has them the other way round */
-    const uint8_t *data;
+    const uint8_t *data;                /* NULL where the file is read through windows: sy_gguf_bytes */
     size_t         bytes, n;            /* n values */
+    size_t         at;                  /* of its first byte in the file */
+    sy_map        *in;                  /* the file, or NULL: a buffer in memory */
 } sy_gguf_tensor;
 
 typedef struct sy_gguf {
@@ -59,6 +61,10 @@ typedef struct sy_gguf {
 /* Parses a whole file in memory. Names and tables go to `a`, values and data stay where they are; `file` names it in messages and is
  * borrowed. Checked: every length against what is left, names unique, tensors one behind the other with the alignment between them. */
 sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err);
+/* The same of a map, which is borrowed. SY_EIO when its file was cut meanwhile; who reads the tensors' data asks sy_map_status afterwards. */
+sy_status sy_gguf_open(sy_gguf *out, sy_map *m, const char *file, sy_arena *a, sy_err *err);
+/* n bytes of a tensor from its byte `from`: for as long as sy_map_view says. NULL: no room for such a window. */
+const uint8_t *sy_gguf_bytes(const sy_gguf_tensor *t, size_t from, size_t n);
 /* Several files of one model as one: the keys of the first, the tensors of all. SY_EFORMAT: one stands in two of them. */
 sy_status sy_gguf_join(sy_gguf *out, const sy_gguf *g, int n, sy_arena *a, sy_err *err);
 const sy_gguf_tensor *sy_gguf_find(const sy_gguf *g, const char *name);

@@ -50,6 +50,14 @@ static const sy_family_part mla_parts[] = {          /* written is the older of 
     PART(L "self_attn.kv_b_proj.weight", B "attn_kv_b.weight"), PART(L "self_attn.o_proj.weight", B "attn_output.weight"), FFN, EXPERTS, SHARED,
     PART(L "mlp.gate.e_score_correction_bias", B "exp_probs_b.bias"), END };
 
+static const sy_family_part phimoe_parts[] = {
+    ENDS, PART("model.norm.bias", "output_norm.bias"), PART("lm_head.bias", "output.bias"), NORMS, PART(L "input_layernorm.bias", B "attn_norm.bias"),
+    PART(L "post_attention_layernorm.bias", B "ffn_norm.bias"), ATTN(0), EXPERTS, END };
+static const sy_family_part bert_parts[] = {
+    PART("model.embed_tokens.weight", "token_embd.weight"), PART("model.embed_positions.weight", "position_embd.weight"), PART("model.embed_types.weight", "token_types.weight"),
+    BOTH("model.embed_norm", "token_embd_norm"), ATTN(0), BOTH(L "input_layernorm", B "attn_output_norm"), BOTH(L "mlp.up_proj", B "ffn_up"), BOTH(L "mlp.down_proj", B "ffn_down"),
+    BOTH(L "post_attention_layernorm", B "layer_output_norm"), END };
+
 #define FIELD(key, field, def) { key, field, def, NULL }
 #define FIELDS_END { NULL, NULL, NULL, NULL }
 #define FFN_WIDTH FIELD("feed_forward_length", "intermediate_size", NULL)
@@ -79,6 +87,12 @@ static const sy_gguf_field deepseek2[] = { LATENT, { "expert_weights_norm", "rou
 static const sy_gguf_field deepseek3[] = { LATENT, { "expert_weights_norm", "router.norm_topk_prob", "false", "true=true false=false true=auto" },
                                            { "expert_gating_func", "router.scoring_func", NULL, "1=softmax 2=sigmoid" }, FIELDS_END };
 
+static const sy_gguf_field phimoe[] = {              /* the router's noise has no key of llama.cpp's: it computes another router */
+    FIELD("feed_forward_length", "moe_intermediate_size", NULL), MOE, FIELD("attention.sliding_window", "sliding_window", "0"),
+    FIELD("router_jitter_noise", "router.router_jitter_noise", "0.01"), FIELDS_END };
+static const sy_gguf_field bert[] = {
+    FFN_WIDTH, { "attention.causal", "causal", "false", "true=true false=false" }, { "pooling_type", "pooling", "none", "0=none 1=mean 2=cls" }, FIELDS_END };
+
 const sy_gguf_arch sy_gguf_archs[] = {
     { .arch = "llama", .family = "llama", .base = "layers=dense", .fields = llama, .parts = llama_parts },
     { .arch = "llama", .family = "mixtral", .base = "layers=sparse", .router = "topk:norm_topk_prob=true", .expert = "swiglu", .fields = mixtral, .parts = llama_parts },
@@ -102,5 +116,8 @@ const sy_gguf_arch sy_gguf_archs[] = {
       .no_rope = true, .fields = dense, .parts = gpt_parts },
     { .arch = "gptneox", .family = "gpt_neox", .base = "layers=dense,norm=layer,norm_bias=true,ffn_gated=false,mlp_bias=true,hidden_act=gelu", .layer_norm = true, .partial = true, .fields = gptneox,
       .parts = gpt_parts },
+    { .arch = "phimoe", .family = "phimoe", .base = "layers=sparse,norm=layer,norm_bias=true", .router = "sparsemixer", .expert = "swiglu", .longrope = true, .fields = phimoe, .parts = phimoe_parts },
+    { .arch = "bert", .family = "bert", .base = "layers=dense,norm=layer,norm_bias=true,norm_place=post,embedding_norm=true,final_norm=false,lm_head=false,learned_positions=true,rope_type=none,"
+                                                "ffn_gated=false,mlp_bias=true,hidden_act=gelu", .layer_norm = true, .no_rope = true, .fields = bert, .parts = bert_parts },
     { .arch = NULL },
 };

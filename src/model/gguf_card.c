@@ -17,6 +17,8 @@ static const char *const common[] = { "block_count", "context_length", "embeddin
                                       "leading_dense_block_count", "expert_shared_count", "nextn_predict_layers", NULL };
 /* Our own, for what rope_freqs.weight was made from. */
 static const char LLAMA3[] = "switchyard.rope_scaling";
+/* And for longrope: its factors on cosine and sine up to the original positions and beyond them, "short long", of which attn_factor keeps one as a float. */
+static const char MSCALES[] = "switchyard.rope_mscales";
 
 /* --- words ------------------------------------------------------------------------------------------------------------------ */
 
@@ -56,6 +58,14 @@ typedef struct reading { sy_gguf_card *c; const sy_gguf *g; sy_arena *a; sy_ledg
 
 static char *full(const reading *r, const char *key, char *buf, size_t size) { snprintf(buf, size, "%s.%s", r->c->arch->arch, key); return buf; }
 static bool has_tensor(const reading *r, const char *name) { return sy_gguf_find(r->g, name) != NULL; }
+
+/* Whether the architecture has a row for that parameter. */
+static bool has_part(const sy_gguf_arch *a, const char *own)
+{
+    const sy_family_part *p = a->parts;
+    while (p->own && strcmp(p->own, own)) p++;
+    return p->own != NULL;
+}
 
 static sy_status get_int(const reading *r, const char *key, bool must, int64_t lo, int64_t hi, int64_t *out, sy_err *err)
 {
@@ -143,10 +153,84 @@ static double divisor(const sy_spec *s, int i)
     return 1 / ((1 - smooth) / f + smooth);
 }
 
-bool sy_gguf_divisors(const sy_spec *s, float *out)
+static const char FREQS[] = "rope_freqs.weight", LONG[] = "rope_factors_long.weight", SHORT[] = "rope_factors_short.weight";
+
+const char *sy_gguf_divisors(const sy_spec *s, int n, float *out)
 {
-    for (int i = 0; s->rope_type == SY_ROPE_LLAMA3 && i < sy_spec_rotary(s) / 2; i++) out[i] = (float)divisor(s, i);
-    return s->rope_type == SY_ROPE_LLAMA3;
+    int half = sy_spec_rotary(s) / 2;
+    if (s->rope_type == SY_ROPE_LLAMA3 && n == 0) {
+        for (int i = 0; i < half; i++) out[i] = (float)divisor(s, i);
+        return FREQS;
+    }
+    if (s->rope_type != SY_ROPE_LONGROPE || n > 1) return NULL;
+    const char *p = n ? s->rope_short_factor : s->rope_long_factor;
+    for (int i = 0; i < half; i++) {
+        char *end;
+        out[i] = (float)sy_real_read(p + strspn(p, " "), &end);
+        p = end;
+    }
+    return n ? SHORT : LONG;
+}
+
+/* The vector of that name: F32, a value for each pair that turns. NULL: the file has none. */
+static sy_status vector(const reading *r, const char *name, const float **out, sy_err *err)
+{
+    const sy_gguf_tensor *t = sy_gguf_find(r->g, name);
+    int n = sy_spec_rotary(&r->c->spec) / 2;
+    *out = NULL;
+    if (!t) return SY_OK;
+    if (t->type != SY_W_F32 || t->n != (size_t)n) return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' must be F32 of %d values, it is %s of %zu", r->g->file, name, n, sy_gguf_tensor_type(t->id), t->n);
+    float *v = sy_arena_array(r->a, (size_t)n, sizeof *v);
+    const uint8_t *bytes = v ? sy_gguf_bytes(t, 0, (size_t)n * sizeof *v) : NULL;
+    if (!bytes) return sy_fail(err, SY_ENOMEM, "%s: no memory for %d divisors", r->g->file, n);
+    memcpy(v, bytes, (size_t)n * sizeof *v);
+    *out = v;
+    return SY_OK;
+}
+
+static sy_status factors(reading *r, const char *name, const char **out, sy_err *err)
+{
+    const float *v;
+    char text[64];
+    sy_buf b = { 0 };
+    SY_TRY(vector(r, name, &v, err));
+    if (!v) return sy_fail(err, SY_EFORMAT, "%s has one of '%s' and '%s', a rotation needs both", r->g->file, LONG, SHORT);
+    for (int i = 0, n = sy_spec_rotary(&r->c->spec) / 2; i < n; i++) {
+        if (!(v[i] > 0) || !isfinite(v[i])) {
+            sy_buf_free(&b);
+            return sy_fail(err, SY_EFORMAT, "%s: tensor '%s' has the divisor %g at %d; it must be above 0", r->g->file, name, (double)v[i], i);
+        }
+        float_text(v[i], text, sizeof text);
+        sy_buf_printf(&b, "%s%s", i ? " " : "", text);
+    }
+    *out = b.failed ? NULL : sy_arena_strdup(r->a, b.data ? b.data : "");
+    sy_buf_free(&b);
+    return *out ? SY_OK : sy_fail(err, SY_ENOMEM, "%s: no memory for its rotation", r->g->file);
+}
+
+static double longrope_scale(const sy_spec *s)
+{
+    return s->rope_factor > 1 ? sqrt(1 + log(s->rope_factor) / log(s->original_max_position_embeddings)) : 1;
+}
+
+/* attn: the factor on cosine and sine. Where it is the formula's, the model's own, if it had one, was not kept. */
+static sy_status read_longrope(reading *r, int64_t original, double attn, sy_err *err)
+{
+    sy_spec *s = &r->c->spec;
+    const char *own = NULL;
+    s->rope_type = SY_ROPE_LONGROPE;
+    s->original_max_position_embeddings = (int)(original ? original : s->max_position_embeddings);
+    s->rope_factor = (double)s->max_position_embeddings / s->original_max_position_embeddings;
+    SY_TRY(factors(r, LONG, &s->rope_long_factor, err));
+    SY_TRY(factors(r, SHORT, &s->rope_short_factor, err));
+    SY_TRY(sy_gguf_text(r->g, MSCALES, false, r->a, &own, err));
+    if (own) {
+        char *end;
+        s->rope_short_mscale = sy_real_read(own, &end), s->rope_long_mscale = sy_real_read(end, &end);
+        if (!(s->rope_short_mscale >= 0 && s->rope_short_mscale < 1e3 && s->rope_long_mscale >= 0 && s->rope_long_mscale < 1e3)) return sy_fail(err, SY_EFORMAT, "%s: key '%s' is '%.60s'", r->g->file, MSCALES, own);
+    } else if (fabs(attn - longrope_scale(s)) > 1e-6 * attn) s->rope_short_mscale = s->rope_long_mscale = attn;
+    else if (r->l) return sy_ledger_add(r->l, SY_L_NOTE, "rope.scaling.attn_factor", "longrope's formula; a factor of the model's own (short_mscale, long_mscale) is not in the file", 0, err);
+    return SY_OK;
 }
 
 static bool explains(const sy_spec *s, const float *want, int n)
@@ -159,16 +243,13 @@ static bool explains(const sy_spec *s, const float *want, int n)
  * then give high and the length: (1 - s) / f + s = 1 / divisor is linear in 1 / turn. */
 static sy_status read_divisors(reading *r, sy_err *err)
 {
-    const sy_gguf_tensor *t = sy_gguf_find(r->g, "rope_freqs.weight");
     sy_spec *s = &r->c->spec;
     int n = sy_spec_rotary(s) / 2, seen = 0;
     const char *own = NULL;
+    const float *want;
     double x[2] = { 0, 0 }, y[2] = { 0, 0 };
-    if (!t) return SY_OK;
-    if (t->type != SY_W_F32 || t->n != (size_t)n) return sy_fail(err, SY_EFORMAT, "%s: tensor 'rope_freqs.weight' must be F32 of %d values, it is %s of %zu", r->g->file, n, sy_gguf_tensor_type(t->id), t->n);
-    float *want = sy_arena_array(r->a, (size_t)n, sizeof *want);
-    if (!want) return sy_fail(err, SY_ENOMEM, "no memory for %d divisors", n);
-    memcpy(want, t->data, (size_t)n * sizeof *want);
+    SY_TRY(vector(r, FREQS, &want, err));
+    if (!want) return SY_OK;
     s->rope_type = SY_ROPE_LLAMA3;
     s->rope_factor = 1;
     for (int i = 0; i < n; i++) {
@@ -223,6 +304,7 @@ static sy_status read_rope(reading *r, sy_err *err)
     SY_TRY(get_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, &s->rope_beta_fast, err));
     SY_TRY(get_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, &s->rope_beta_slow, err));
     SY_TRY(get_real(r, "rope.scaling.yarn_log_multiplier", 0, 1e3, &mscale, err));
+    if (r->c->arch->longrope && (has_tensor(r, LONG) || has_tensor(r, SHORT))) return read_longrope(r, original, attn, err);
     s->rope_factor = factor;
     if (!strcmp(type, "none")) s->rope_type = SY_ROPE_DEFAULT;
     else if (!strcmp(type, "linear")) s->rope_type = SY_ROPE_LINEAR;
@@ -300,7 +382,10 @@ static sy_status read_all(reading *r, sy_err *err)
     SY_TRY(read_sizes(r, err));
     for (const sy_gguf_field *f = arch->fields; f && f->key; f++) SY_TRY(read_field(r, f, err));
     SY_TRY(read_rope(r, err));
-    s->tie_word_embeddings = !has_tensor(r, "output.weight");
+    s->tie_word_embeddings = s->lm_head && !has_tensor(r, "output.weight");
+    s->lm_head_bias = has_part(arch, "lm_head.bias") && has_tensor(r, "output.bias");
+    const sy_gguf_tensor *types = sy_gguf_find(r->g, "token_types.weight");
+    if (types && has_part(arch, "model.embed_types.weight")) SY_TRY(set_int(r, "type_vocab_size", types->nd == 2 && types->dim[0] <= 1 << 20 ? types->dim[0] : 1, err));
     s->attention_bias = has_tensor(r, "blk.0.attn_q.bias") || has_tensor(r, "blk.0.attn_qkv.bias");
     s->attention_out_bias = has_tensor(r, "blk.0.attn_output.bias");
     if (arch->qk_norm && has_tensor(r, "blk.0.attn_q_norm.weight")) SY_TRY(set(r, "qk_norm", arch->qk_norm, err));
@@ -348,7 +433,7 @@ sy_status sy_gguf_card_read(sy_gguf_card *c, const sy_gguf *g, sy_arena *a, sy_l
 bool sy_gguf_card_knows(const sy_gguf_card *c, const char *key)
 {
     size_t n = strlen(c->arch->arch);
-    if (!strcmp(key, "general.architecture") || !strcmp(key, LLAMA3)) return true;
+    if (!strcmp(key, "general.architecture") || !strcmp(key, LLAMA3) || !strcmp(key, MSCALES)) return true;
     if (strncmp(key, c->arch->arch, n) || key[n] != '.') return false;
     for (const char *const *k = common; *k; k++) if (!strcmp(key + n + 1, *k)) return true;
     for (const sy_gguf_field *f = c->arch->fields; f && f->key; f++) if (!strcmp(key + n + 1, f->key)) return true;
@@ -424,6 +509,14 @@ static void write_rope(const writing *w)
                  s->original_max_position_embeddings);
         sy_gguf_put_text(w->g, LLAMA3, text, strlen(text));
     }
+    if (s->rope_type == SY_ROPE_LONGROPE) {
+        char text[80], a[32], b[32];
+        double near = s->rope_short_mscale, far = s->rope_long_mscale;
+        put_int(w, "rope.scaling.original_context_length", s->original_max_position_embeddings);
+        put_real(w, "rope.scaling.attn_factor", near > 0 ? near : longrope_scale(s));
+        snprintf(text, sizeof text, "%s %s", sy_real_text(a, sizeof a, near), sy_real_text(b, sizeof b, far));
+        if (near > 0 || far > 0) sy_gguf_put_text(w->g, MSCALES, text, strlen(text));
+    }
     if (s->rope_type != SY_ROPE_LINEAR && s->rope_type != SY_ROPE_YARN) return;
     put_text(w, "rope.scaling.type", s->rope_type == SY_ROPE_YARN ? "yarn" : "linear");
     put_real(w, "rope.scaling.factor", s->rope_factor);
@@ -447,6 +540,7 @@ static void write_all(const writing *w)
     put_int(w, "attention.value_length", sy_spec_v_dim(s));
     put_real(w, w->arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", s->rms_norm_eps);
     put_int(w, "vocab_size", s->vocab_size);
+    if (s->type_vocab_size) sy_gguf_put_u32(w->g, "tokenizer.ggml.token_type_count", (uint32_t)s->type_vocab_size);
     write_rope(w);
     for (const sy_gguf_field *f = w->arch->fields; f && f->key; f++) write_field(w, f);
     if (w->arch->dense_first) put_int(w, "leading_dense_block_count", s->num_hidden_layers - sy_spec_n_sparse(s));
@@ -476,9 +570,10 @@ static sy_status as_read(sy_gguf_card *back, const sy_gguf_arch *arch, const sy_
     sy_gguf g;
     sy_buf b = { 0 };
     sy_gguf_tensor *t = sy_arena_array(a, 8, sizeof *t);
-    int *order = sy_arena_array(a, 8, sizeof *order), n = 0;
-    float *freqs = sy_arena_array(a, (size_t)sy_spec_rotary(s) + 1, sizeof *freqs);
+    int *order = sy_arena_array(a, 8, sizeof *order), n = 0, half = sy_spec_rotary(s) / 2;
+    float *freqs = sy_arena_array(a, 2 * (size_t)half + 1, sizeof *freqs);
     uint32_t head[2] = { 0x46554747, 3 };
+    int freq = 0;
     if (!t || !order || !freqs) return sy_fail(err, SY_ENOMEM, "no memory to look at %s", arch->arch);
     sy_gguf_put_text(&w, "general.architecture", arch->arch, strlen(arch->arch));
     sy_status st = sy_gguf_card_write(&w, arch, s, methods, err);
@@ -491,8 +586,11 @@ static sy_status as_read(sy_gguf_card *back, const sy_gguf_arch *arch, const sy_
         if (s->attention_out_bias) t[n++].name = "blk.0.attn_output.bias";
         if (s->attention_bias) t[n++].name = "blk.0.attn_q.bias";
         if (s->qk_norm) t[n++].name = "blk.0.attn_q_norm.weight";
-        if (!s->tie_word_embeddings) t[n++].name = "output.weight";
-        if (sy_gguf_divisors(s, freqs)) t[n++] = (sy_gguf_tensor){ .name = "rope_freqs.weight", .type = SY_W_F32, .nd = 1, .n = (size_t)sy_spec_rotary(s) / 2, .data = (const uint8_t *)freqs };
+        if (s->lm_head_bias) t[n++].name = "output.bias";
+        if (s->lm_head && !s->tie_word_embeddings) t[n++].name = "output.weight";
+        for (const char *name; (name = sy_gguf_divisors(s, freq, freqs + freq * half)); freq++)
+            t[n++] = (sy_gguf_tensor){ .name = name, .type = SY_W_F32, .nd = 1, .n = (size_t)half, .data = (const uint8_t *)(freqs + freq * half) };
+        if (s->type_vocab_size) t[n++] = (sy_gguf_tensor){ .name = "token_types.weight", .nd = 2, .dim = { s->type_vocab_size, s->hidden_size } };
         for (int i = 0; i < n; i++) order[i] = i;
         g.t = t, g.n = n, g.by_name = order;
         st = sy_gguf_card_read(back, &g, a, NULL, err);

@@ -28,6 +28,7 @@ typedef struct sy_gguf_arch {
     bool        mtp;                    /* block_count counts nextn_predict_layers too */
     bool        partial;                /* heads may rotate in part */
     bool        layer_norm;             /* the norms' epsilon has LayerNorm's key */
+    bool        longrope;               /* it may have rope_factors_long and rope_factors_short */
     bool        no_rope;                /* positions are learned */
     bool        mla;                    /* key_length and value_length are those of latent attention's heads; q and k rotate as neighbours */
     int         gating;                 /* expert_gating_func (1 where it is absent) of this row among those of one architecture; 0: any */
@@ -51,9 +52,9 @@ sy_status sy_gguf_card_read(sy_gguf_card *c, const sy_gguf *g, sy_arena *a, sy_l
 sy_status sy_gguf_card_for(sy_gguf_card *c, const char *family, const sy_spec *s, const sy_methods *methods, sy_err *err);
 /* The architecture's keys of a spec. */
 sy_status sy_gguf_card_write(sy_gguf_writer *g, const sy_gguf_arch *arch, const sy_spec *s, const sy_methods *methods, sy_err *err);
-/* Under rope_type llama3 (Llama 3.1): by how much each of sy_spec_rotary / 2 angles is divided, kept as the tensor rope_freqs.weight. False: no
- * such tensor belongs to this spec. */
-bool      sy_gguf_divisors(const sy_spec *s, float *out);
+/* By how much each of sy_spec_rotary / 2 angles is divided, which GGUF keeps as vectors: one under rope_type llama3 (rope_freqs.weight), two under
+ * longrope. Fills the nth and returns its name; NULL: the spec has no more. */
+const char *sy_gguf_divisors(const sy_spec *s, int n, float *out);
 /* True for a key that sy_gguf_card_read takes: it need not be kept beside the spec. */
 bool      sy_gguf_card_knows(const sy_gguf_card *c, const char *key);
 

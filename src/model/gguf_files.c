@@ -17,21 +17,19 @@ bool sy_is_gguf(const char *path)
 
 /* --- files ------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct opening { sy_gguf_files *f; const char *path; } opening;
-
-static sy_status open_part(sy_gguf_files *f, const char *path, sy_err *err)
+static sy_status open_part(sy_gguf_files *f, const char *path, bool whole, sy_err *err)
 {
     const char *own = sy_arena_strdup(&f->arena, path);
     if (!own) return sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
-    SY_TRY(sy_map_open(&f->map[f->n], path, err));
+    SY_TRY(whole ? sy_map_open(&f->map[f->n], path, err) : sy_map_open_windows(&f->map[f->n], path, err));
     int i = f->n++;
-    SY_TRY(sy_gguf_parse(&f->g[i], f->map[i].data, f->map[i].size, own, &f->arena, err));
+    SY_TRY(sy_gguf_open(&f->g[i], &f->map[i], own, &f->arena, err));
     f->taken[i] = sy_arena_array(&f->arena, (size_t)f->g[i].n + 1, sizeof **f->taken);
     return f->taken[i] ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
 }
 
 /* The other files of a split model stand beside the first and are numbered. */
-static sy_status open_others(sy_gguf_files *f, const char *path, int64_t count, sy_err *err)
+static sy_status open_others(sy_gguf_files *f, const char *path, bool whole, int64_t count, sy_err *err)
 {
     char tail[64], other[NAME];
     size_t len = strlen(path), n = (size_t)snprintf(tail, sizeof tail, "-00001-of-%05lld.gguf", (long long)count);
@@ -41,7 +39,7 @@ static sy_status open_others(sy_gguf_files *f, const char *path, int64_t count, 
     for (int64_t i = 1; i < count; i++) {
         if ((size_t)snprintf(other, sizeof other, "%.*s-%05lld-of-%05lld.gguf", (int)(len - n), path, (long long)i + 1, (long long)count) >= sizeof other)
             return sy_fail(err, SY_EARG, "the path %.80s... is too long", path);
-        SY_TRY(open_part(f, other, err));
+        SY_TRY(open_part(f, other, whole, err));
         SY_TRY(sy_gguf_int(&f->g[i], "split.no", true, i, i, &no, err));
         SY_TRY(sy_gguf_int(&f->g[i], "split.count", true, count, count, &no, err));
     }
@@ -50,23 +48,31 @@ static sy_status open_others(sy_gguf_files *f, const char *path, int64_t count, 
     return all && all != seen ? sy_fail(err, SY_EFORMAT, "%s claims %lld tensors in all, the %d files hold %lld; they are of different models", path, (long long)all, f->n, (long long)seen) : SY_OK;
 }
 
-static sy_status open_all(void *arg, sy_err *err)
+static sy_status open_all(sy_gguf_files *f, const char *path, bool whole, sy_err *err)
 {
-    opening *o = arg;
     int64_t count = 1;
-    SY_TRY(open_part(o->f, o->path, err));
-    SY_TRY(sy_gguf_int(&o->f->g[0], "split.count", false, 0, MAX_PARTS, &count, err));
-    if (count > 1) SY_TRY(open_others(o->f, o->path, count, err));
-    return sy_gguf_join(&o->f->all, o->f->g, o->f->n, &o->f->arena, err);
+    SY_TRY(open_part(f, path, whole, err));
+    SY_TRY(sy_gguf_int(&f->g[0], "split.count", false, 0, MAX_PARTS, &count, err));
+    if (count > 1) SY_TRY(open_others(f, path, whole, count, err));
+    return sy_gguf_join(&f->all, f->g, f->n, &f->arena, err);
 }
 
-sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, sy_err *err)
+sy_status sy_gguf_files_status(const sy_gguf_files *f, sy_status st, sy_err *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        sy_status one = sy_map_status(&f->map[i], f->g[i].file ? f->g[i].file : "a part of the model", SY_OK, err);
+        if (one != SY_OK) return one;
+    }
+    return st;
+}
+
+sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, bool whole, sy_err *err)
 {
     *f = (sy_gguf_files){ 0 };
     f->map = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->map);
     f->g = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->g);
     f->taken = sy_arena_array(&f->arena, MAX_PARTS, sizeof *f->taken);
-    sy_status st = f->map && f->g && f->taken ? sy_map_guard(path, open_all, &(opening){ f, path }, err) : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
+    sy_status st = f->map && f->g && f->taken ? sy_gguf_files_status(f, open_all(f, path, whole, err), err) : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
     if (st != SY_OK) sy_gguf_files_close(f);
     return st;
 }
@@ -183,19 +189,29 @@ static sy_status readable(const sy_gguf_tensor *t, size_t cols, sy_err *err)
     return sy_fail(err, SY_EUNSUP, "tensor '%s' is of type %s, which is not read", t->name, sy_gguf_tensor_type(t->id));
 }
 
+/* n values from `first`, both whole blocks. */
+static sy_status read_values(const sy_gguf_tensor *t, size_t first, size_t n, sy_real *out, sy_err *err)
+{
+    const uint8_t *p = sy_gguf_bytes(t, sy_wtype_bytes(t->type, first), sy_wtype_bytes(t->type, n));
+    if (!p) return sy_fail(err, SY_ENOMEM, "no address space for %zu values of '%s'", n, t->name);
+    sy_weight_read(t->type, p, 0, n, out);
+    return SY_OK;
+}
+
 /* Rows of kv_b from its halves: of each head first nope rows, columns of k's matrix of that head, then those of v. */
-static void read_halves(const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out)
+static sy_status read_halves(const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out, sy_err *err)
 {
     size_t R = (size_t)s->kv_lora_rank, nope = (size_t)s->qk_nope_head_dim, wide = (size_t)s->v_head_dim, block = (size_t)sy_wtype_block(from->t->type);
     for (int i = 0; i < n; i++) {
         size_t head = (size_t)(row + i) / (nope + wide), k = (size_t)(row + i) % (nope + wide);
-        if (k >= nope) sy_weight_read(from->v->type, from->v->data, (head * wide + k - nope) * R, R, out + (size_t)i * R);
+        if (k >= nope) SY_TRY(read_values(from->v, (head * wide + k - nope) * R, R, out + (size_t)i * R, err));
         else for (size_t c = 0; c < R; c++) {        /* one value of each row, from the block that holds it */
             sy_real part[SY_BLOCK_MAX];
-            sy_weight_read(from->t->type, from->t->data, (head * R + c) * nope + k / block * block, block, part);
+            SY_TRY(read_values(from->t, (head * R + c) * nope + k / block * block, block, part, err));
             out[(size_t)i * R + c] = part[k % block];
         }
     }
+    return SY_OK;
 }
 
 sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_source *from, const sy_spec *s, int row, int n, sy_real *out, sy_err *err)
@@ -205,14 +221,13 @@ sy_status sy_gguf_piece_rows(const sy_place *at, const sy_gguf_source *from, con
     SY_TRY(readable(t, K, err));
     if (from->v) {
         SY_TRY(readable(from->v, K, err));
-        read_halves(from, s, row, n, out);
-        return SY_OK;
+        return read_halves(from, s, row, n, out, err);
     }
     for (int i = 0; i < n; ) {                       /* rows that follow each other in the file are read together */
         size_t first = sy_gguf_row(at, s->head_dim, row + i);
         int run = 1;
         while (i + run < n && sy_gguf_row(at, s->head_dim, row + i + run) == first + (size_t)run) run++;
-        sy_weight_read(t->type, t->data, first * K, (size_t)run * K, out + (size_t)i * K);
+        SY_TRY(read_values(t, first * K, (size_t)run * K, out + (size_t)i * K, err));
         i += run;
     }
     return SY_OK;
@@ -225,7 +240,8 @@ sy_status sy_gguf_rest(const sy_gguf_files *f, const sy_gguf_card *c, sy_ledger 
             const char *name = f->g[i].t[k].name, *why = NULL;
             if (f->taken[i][k]) continue;
             int layers = c->spec.num_hidden_layers;
-            if (!strcmp(name, "rope_freqs.weight")) why = "divisors of the rotation, kept as numbers of the config";
+            bool far = c->spec.rope_type == SY_ROPE_LONGROPE && (!strcmp(name, "rope_factors_long.weight") || !strcmp(name, "rope_factors_short.weight"));
+            if (far || !strcmp(name, "rope_freqs.weight")) why = "divisors of the rotation, kept as numbers of the config";
             else if (sy_name_matches("blk.{mtp}.*", name, layers, c->mtp_layers)) why = "a layer that predicts further tokens; serving has no use for it";
             SY_TRY(sy_ledger_add(l, why ? SY_L_SKIPPED : SY_L_UNKNOWN, name, why, 0, err));
         }
@@ -305,13 +321,14 @@ static sy_status load_param(loading *ld, sy_param *p, sy_err *err)
     return SY_OK;
 }
 
-static sy_status load_all(void *arg, sy_err *err)
+static sy_status load_all(loading *ld, sy_err *err)
 {
-    loading *ld = arg;
     for (int i = 0; i < ld->m->params.n; i++) SY_TRY(load_param(ld, ld->m->params.p[i], err));
     SY_TRY(sy_gguf_rest(ld->f, ld->c, ld->l, err));
     return sy_ledger_settle(ld->l, err);
 }
+
+static sy_status files_whole(const void *files, sy_err *err) { return sy_gguf_files_status(files, SY_OK, err); }
 
 static void close_files(void *files)
 {
@@ -329,10 +346,10 @@ sy_status sy_gguf_model_load(sy_model **out, sy_engine *eng, const char *path, u
     sy_ledger_open(l, "load", path);
     sy_status st = f ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory to open %s", path);
     if (st == SY_OK && how & SY_MODEL_TRAIN) st = sy_fail(err, SY_EUNSUP, "%s: the weights of a GGUF file are read where they lie and cannot be trained; convert it to a folder first", path);
-    if (st == SY_OK) st = sy_gguf_files_open(f, path, err);
+    if (st == SY_OK) st = sy_gguf_files_open(f, path, true, err);
     if (st == SY_OK) st = sy_gguf_files_card(f, &c, &a, l, err);
     if (st == SY_OK) st = sy_within(err, sy_model_new(&m, eng, &c.spec, SY_MODEL_BARE, 0, err), "%s", path);
-    if (st == SY_OK) st = sy_map_guard(path, load_all, &(loading){ m, f, &c, l }, err);
+    if (st == SY_OK) st = sy_gguf_files_status(f, load_all(&(loading){ m, f, &c, l }, err), err);
     sy_arena_free(&a);
     if (!ledger) sy_ledger_free(&own);
     if (st != SY_OK) {
@@ -343,6 +360,7 @@ sy_status sy_gguf_model_load(sy_model **out, sy_engine *eng, const char *path, u
     m->family = sy_family_find(c.arch->family);
     m->held = f;
     m->let_go = close_files;
+    m->whole = files_whole;
     *out = m;
     return SY_OK;
 }

@@ -16,8 +16,11 @@ typedef struct sy_gguf_files {
     int      n;
 } sy_gguf_files;
 
-/* PATH is the file, or the first of several. Parsed inside the guard of core/file.h. */
-sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, sy_err *err);
+/* PATH is the file, or the first of several. whole: tensors are read where they lie; else files that the address space has no room for are read
+ * through windows. */
+sy_status sy_gguf_files_open(sy_gguf_files *f, const char *path, bool whole, sy_err *err);
+/* st, or SY_EIO when a file was cut short while it was read: asked after whatever reads tensors or keys. */
+sy_status sy_gguf_files_status(const sy_gguf_files *f, sy_status st, sy_err *err);
 void      sy_gguf_files_close(sy_gguf_files *f);                    /* copes with a zeroed one */
 const sy_gguf_tensor *sy_gguf_files_find(const sy_gguf_files *f, const char *name);
 /* sy_gguf_card_read of these files, and that they hold about as much as their keys claim. */

@@ -110,18 +110,17 @@ static sy_status read_old(reading *r, sy_err *err)
     return settle(m, err);                           /* what follows says which text was read; it changes nothing */
 }
 
-static sy_status read_it(void *arg, sy_err *err)
+static sy_status read_it(reading *r, sy_err *err)
 {
-    reading *r = arg;
     return r->map.size >= 4 && !memcmp(r->map.data, "GGUF", 4) ? read_gguf(r, err) : read_old(r, err);
 }
 
 sy_status sy_imatrix_parse(sy_imatrix *m, const uint8_t *data, size_t size, const char *file, sy_err *err)
 {
-    reading r = { .m = m, .map = { data, size } };
+    reading r = { .m = m, .map = { .data = data, .size = size } };
     *m = (sy_imatrix){ 0 };
     if (!(m->file = sy_arena_strdup(&m->arena, file))) return sy_fail(err, SY_ENOMEM, "no memory for %s", file);
-    sy_status st = sy_map_guard(file, read_it, &r, err);
+    sy_status st = read_it(&r, err);
     if (st != SY_OK) sy_imatrix_close(m);
     return st;
 }
@@ -130,9 +129,10 @@ sy_status sy_imatrix_open(sy_imatrix *m, const char *path, sy_err *err)
 {
     sy_map map;
     SY_TRY(sy_map_open(&map, path, err));
-    sy_status st = sy_imatrix_parse(m, map.data, map.size, path, err);
+    sy_status st = sy_imatrix_parse(m, map.data, map.size, path, err), whole = sy_map_status(&map, path, st, err);
+    if (whole != st) sy_imatrix_close(m);
     sy_map_close(&map);
-    return st;
+    return whole;
 }
 
 void sy_imatrix_close(sy_imatrix *m)

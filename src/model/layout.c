@@ -184,21 +184,25 @@ static sy_status read_fp8(const sy_place *at, const sy_source *from, sy_real *ou
 }
 
 /* 16 bytes hold 32 values, two in a byte, the low half first; a byte of scale is a power of two (OCP MX, 4-bit floats). */
-static void read_mxfp4(const sy_place *at, const sy_source *from, sy_real *out)
+static sy_status read_mxfp4(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err)
 {
     static const float four[16] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6 };
+    size_t blocks = (size_t)(at->cols / 32);
+    uint8_t *scale = sy_arena_alloc(a, blocks);      /* of a row; a copy, since both tensors may be seen through one window */
+    if (!scale) return sy_fail(err, SY_ENOMEM, "no memory for a row of '%s'", at->name);
     for (int n = 0; n < at->rows; n++) {
-        size_t row = at->base / (size_t)at->cols + row_of(at, n), first = row * (size_t)(at->cols / 32);
-        for (int b = 0; b < at->cols / 32; b++) {
-            const uint8_t *q = from->t->data + (first + (size_t)b) * 16;
-            int power = from->scale->data[first + (size_t)b] - 127;
-            sy_real *y = out + (size_t)n * (size_t)at->cols + (size_t)b * 32;
+        size_t first = (at->base / (size_t)at->cols + row_of(at, n)) * blocks;
+        const uint8_t *q = sy_st_bytes(from->scale, first, blocks);
+        if (q) memcpy(scale, q, blocks);
+        if (!q || !(q = sy_st_bytes(from->t, first * 16, blocks * 16))) return sy_fail(err, SY_ENOMEM, "no address space for a row of '%s'", at->name);
+        sy_real *y = out + (size_t)n * (size_t)at->cols;
+        for (size_t b = 0; b < blocks; b++, q += 16, y += 32)
             for (int i = 0; i < 16; i++) {
-                y[2 * i] = (sy_real)ldexp((double)four[q[i] & 15], power);
-                y[2 * i + 1] = (sy_real)ldexp((double)four[q[i] >> 4], power);
+                y[2 * i] = (sy_real)ldexp((double)four[q[i] & 15], scale[b] - 127);
+                y[2 * i + 1] = (sy_real)ldexp((double)four[q[i] >> 4], scale[b] - 127);
             }
-        }
     }
+    return SY_OK;
 }
 
 static sy_status read_plain(const sy_place *at, const sy_source *from, sy_real *out, sy_arena *a, sy_err *err)
@@ -223,8 +227,7 @@ sy_status sy_place_read(const sy_place *at, const sy_source *from, sy_real *out,
 {
     sy_mark mark = sy_arena_mark(a);
     SY_TRY(sy_place_check(at, from, err));
-    if (at->layout & SY_LAY_MXFP4) { read_mxfp4(at, from, out); return SY_OK; }
-    sy_status st = from->scale ? read_fp8(at, from, out, a, err) : read_plain(at, from, out, a, err);
+    sy_status st = at->layout & SY_LAY_MXFP4 ? read_mxfp4(at, from, out, a, err) : from->scale ? read_fp8(at, from, out, a, err) : read_plain(at, from, out, a, err);
     sy_arena_release(a, mark);
     return st;
 }

@@ -234,6 +234,8 @@ void sy_model_free(sy_model *m)
     sy_free(m);
 }
 
+sy_status sy_model_whole(const sy_model *m, sy_err *err) { return m->held ? m->whole(m->held, err) : SY_OK; }
+
 /* --- asked and told ---------------------------------------------------------------------------------------------------- */
 
 sy_block *sy_model_block(sy_model *m, int nth)

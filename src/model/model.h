@@ -76,6 +76,7 @@ typedef struct sy_model {
     double    *inv_freq, *local_freq, rope_scale;   /* of all layers; of those that see a window; factor on cosines and sines (rope.h) */
     void      *held;                    /* what weights lie in beside the arena (mapped files), or NULL; let go when the model is freed */
     void     (*let_go)(void *held);
+    sy_status (*whole)(const void *held, sy_err *err);          /* SY_EIO when one of those files was cut short under us; NULL without held */
     int        carry;                   /* width of the state that routers hand from layer to layer */
 } sy_model;
 
@@ -89,6 +90,10 @@ enum {                                  /* how a model is made or loaded */
 /* Fresh weights from `seed`. The spec is checked and copied. */
 sy_status sy_model_new(sy_model **out, sy_engine *eng, const sy_spec *spec, unsigned how, uint64_t seed, sy_err *err);
 void      sy_model_free(sy_model *m);
+
+/* SY_EIO when files that weights lie in were cut short: what was computed with them means nothing. Forward passes ask themselves and fail on the
+ * tape; who runs backward through such weights asks after it. */
+sy_status sy_model_whole(const sy_model *m, sy_err *err);
 
 sy_block *sy_model_block(sy_model *m, int nth);                  /* nth sparse layer */
 sy_weight *sy_model_head(sy_model *m);                           /* [V,D] */

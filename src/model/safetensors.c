@@ -34,7 +34,9 @@ static float f8_e4m3_to(uint8_t x)                   /* no infinities; 0x7f is N
 static sy_status convert(const sy_st_tensor *t, size_t from, size_t n, double *d, float *f, sy_err *err)
 {
     if (from > t->n || n > t->n - from) return sy_fail(err, SY_ESHAPE, "tensor %s has %zu values, %zu from %zu were asked for", t->name, t->n, n, from);
-    const uint8_t *p = t->data + from * (size_t)sy_dtype_size(t->type);
+    size_t each = (size_t)sy_dtype_size(t->type);
+    const uint8_t *p = sy_st_bytes(t, from * each, n * each);
+    if (!p) return sy_fail(err, SY_ENOMEM, "no address space for %zu bytes of tensor %s", n * each, t->name);
     if (t->type == SY_DT_F32 && f) { memcpy(f, p, n * 4); return SY_OK; }
 #define EACH(T, expr) for (size_t i = 0; i < n; i++) { T x; memcpy(&x, p + i * sizeof x, sizeof x); if (f) f[i] = (float)(expr); else d[i] = (double)(expr); } return SY_OK
     switch (t->type) {
@@ -55,6 +57,8 @@ static sy_status convert(const sy_st_tensor *t, size_t from, size_t n, double *d
     return sy_fail(err, SY_EUNSUP, "tensor %s has type %s, which cannot be read as real numbers", t->name, sy_dtype_name(t->type));
 }
 
+const uint8_t *sy_st_bytes(const sy_st_tensor *t, size_t from, size_t n) { return t->data ? t->data + from : sy_map_view(t->in, t->at + from, n); }
+
 sy_status sy_st_read_f32(const sy_st_tensor *t, size_t from, size_t n, float *out, sy_err *err) { return convert(t, from, n, NULL, out, err); }
 sy_status sy_st_read_f64(const sy_st_tensor *t, size_t from, size_t n, double *out, sy_err *err) { return convert(t, from, n, out, NULL, err); }
 
@@ -67,7 +71,7 @@ static bool offset_of(json_t *v, uint64_t *out)      /* a JSON integer >= 0 */
     return true;
 }
 
-static sy_status entry(const char *name, json_t *v, const uint8_t *buffer, size_t size, const char *file, sy_st_tensor *t, sy_err *err)
+static sy_status entry(const char *name, json_t *v, size_t size, const char *file, sy_st_tensor *t, sy_err *err)
 {
     const char *type = json_string_value(json_object_get(v, "dtype"));
     json_t *shape = json_object_get(v, "shape"), *range = json_object_get(v, "data_offsets");
@@ -92,14 +96,14 @@ static sy_status entry(const char *name, json_t *v, const uint8_t *buffer, size_
     if (!offset_of(json_array_get(range, 0), &b) || !offset_of(json_array_get(range, 1), &e) || e < b || e > size)
         return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' lies outside the file's %zu bytes of data", file, name, size);
     if (e - b != t->bytes) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' has %llu bytes of data, its shape needs %zu", file, name, (unsigned long long)(e - b), t->bytes);
-    t->data = buffer + b;
+    t->at = b;
     return SY_OK;
 }
 
 static int by_place(const void *a, const void *b)
 {
     const sy_st_tensor *x = a, *y = b;
-    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    if (x->at != y->at) return x->at < y->at ? -1 : 1;
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 static int by_name(const void *a, const void *b) { return strcmp(((const sy_st_tensor *)a)->name, ((const sy_st_tensor *)b)->name); }
@@ -121,7 +125,8 @@ static sy_status metadata(json_t *meta, const char *file, sy_st *out, sy_arena *
     return SY_OK;
 }
 
-static sy_status entries(json_t *head, const uint8_t *buffer, size_t size, const char *file, sy_st *out, sy_arena *a, sy_err *err)
+/* Fills the table of tensors; at counts from the first byte of data. */
+static sy_status entries(json_t *head, size_t size, const char *file, sy_st *out, sy_arena *a, sy_err *err)
 {
     const char *key;
     json_t *v;
@@ -130,61 +135,59 @@ static sy_status entries(json_t *head, const uint8_t *buffer, size_t size, const
     json_object_foreach(head, key, v) {
         if (!strcmp(key, "__metadata__")) { SY_TRY(metadata(v, file, out, a, err)); continue; }
         sy_st_tensor *t = &out->t[out->n];
-        SY_TRY(entry(key, v, buffer, size, file, t, err));
+        SY_TRY(entry(key, v, size, file, t, err));
         if (!(t->name = sy_arena_strdup(a, key))) return sy_fail(err, SY_ENOMEM, "%s: no memory for names", file);
         out->n++;
     }
     qsort(out->t, (size_t)out->n, sizeof *out->t, by_place);
-    const uint8_t *at = buffer;
+    size_t at = 0;
     for (int i = 0; i < out->n; i++) {
         const sy_st_tensor *t = &out->t[i];
-        if (t->data != at) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' leaves a hole or overlaps the one before it", file, t->name);
+        if (t->at != at) return sy_fail(err, SY_EFORMAT, "%s: tensor '%.200s' leaves a hole or overlaps the one before it", file, t->name);
         at += t->bytes;
     }
-    if (at != buffer + size) return sy_fail(err, SY_EFORMAT, "%s: %zu bytes at the end belong to no tensor; the file is damaged or of another kind", file, (size_t)(buffer + size - at));
+    if (at != size) return sy_fail(err, SY_EFORMAT, "%s: %zu bytes at the end belong to no tensor; the file is damaged or of another kind", file, size - at);
     qsort(out->t, (size_t)out->n, sizeof *out->t, by_name);
     return SY_OK;
 }
 
-struct copying { const uint8_t *from; void *to; size_t n; };
-
-static sy_status copy(void *arg, sy_err *err)
-{
-    const struct copying *c = arg;
-    (void)err;
-    memcpy(c->to, c->from, c->n);
-    return SY_OK;
-}
-
-/* The data may be a map whose file is cut meanwhile. What is parsed is a copy, taken inside the guard: the JSON parser owns heap memory and must not be left by a jump. */
-static sy_status copy_out(void *to, const uint8_t *from, size_t n, const char *file, sy_err *err)
-{
-    return sy_map_guard(file, copy, &(struct copying){ from, to, n }, err);
-}
-
-static sy_status parse_header(sy_st *out, const char *text, size_t n, const uint8_t *buffer, size_t size, const char *file, sy_arena *a, sy_err *err)
+static sy_status parse_header(sy_st *out, const char *text, size_t n, size_t size, const char *file, sy_arena *a, sy_err *err)
 {
     json_t *head;
     SY_TRY(sy_json_parse(&head, text, n, file, err));
-    sy_status st = json_is_object(head) ? entries(head, buffer, size, file, out, a, err) : sy_fail(err, SY_EFORMAT, "%s: its header is not a JSON object", file);
+    sy_status st = json_is_object(head) ? entries(head, size, file, out, a, err) : sy_fail(err, SY_EFORMAT, "%s: its header is not a JSON object", file);
     json_decref(head);
     return st;
 }
 
-sy_status sy_st_parse(sy_st *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err)
+/* data: the whole, or NULL: m gives it through windows. */
+static sy_status parse(sy_st *out, const uint8_t *data, size_t size, sy_map *m, const char *file, sy_arena *a, sy_err *err)
 {
     uint64_t n;
     *out = (sy_st){ 0 };
     if (size < 8) return sy_fail(err, SY_EFORMAT, "%s: %zu bytes are too few for a safetensors file", file, size);
-    SY_TRY(copy_out(&n, data, 8, file, err));
+    const uint8_t *head = data ? data : sy_map_view(m, 0, 8);
+    if (!head) return sy_fail(err, SY_ENOMEM, "no address space to look at %s", file);
+    memcpy(&n, head, 8);
     if (n > MAX_HEADER || n > size - 8)
         return sy_fail(err, SY_EFORMAT, "%s: its header claims %llu bytes, the file has %zu; it is truncated or not a safetensors file", file, (unsigned long long)n, size);
-    char *text = sy_malloc((size_t)n + 1);
-    if (!text) return sy_fail(err, SY_ENOMEM, "%s: no memory for its header of %llu bytes", file, (unsigned long long)n);
-    sy_status st = copy_out(text, data + 8, (size_t)n, file, err);
-    if (st == SY_OK) st = parse_header(out, text, (size_t)n, data + 8 + n, size - 8 - (size_t)n, file, a, err);
-    sy_free(text);
-    return st;
+    head = data ? data : sy_map_view(m, 0, 8 + (size_t)n);
+    if (!head) return sy_fail(err, SY_ENOMEM, "no address space for the header of %s, %llu bytes", file, (unsigned long long)n);
+    SY_TRY(parse_header(out, (const char *)head + 8, (size_t)n, size - 8 - (size_t)n, file, a, err));
+    for (int i = 0; i < out->n; i++) {
+        sy_st_tensor *t = &out->t[i];
+        t->at += 8 + (size_t)n;
+        t->data = data ? data + t->at : NULL;
+        t->in = m;
+    }
+    return SY_OK;
+}
+
+sy_status sy_st_parse(sy_st *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err) { return parse(out, data, size, NULL, file, a, err); }
+
+sy_status sy_st_open(sy_st *out, sy_map *m, const char *file, sy_arena *a, sy_err *err)
+{
+    return sy_map_status(m, file, parse(out, m->data, m->size, m, file, a, err), err);
 }
 
 const sy_st_tensor *sy_st_find(const sy_st *s, const char *name)
@@ -209,7 +212,7 @@ static int by_alignment(const void *a, const void *b)
     return dx != dy ? dy - dx : strcmp(x->name, y->name);
 }
 
-static size_t out_bytes(const sy_st_out *t)
+size_t sy_st_out_bytes(const sy_st_out *t)
 {
     size_t n = (size_t)sy_dtype_size(t->type);
     for (int d = 0; d < t->nd; d++) n = sy_mul_size(n, (size_t)t->dim[d]);
@@ -239,7 +242,7 @@ static void header(sy_buf *b, const sy_st_out *const *t, int n, const char *cons
         sy_json_key(&j, "data_offsets");
         sy_json_begin(&j, '[');
         sy_json_int(&j, (long long)at);
-        sy_json_int(&j, (long long)(at += out_bytes(t[i])));
+        sy_json_int(&j, (long long)(at += sy_st_out_bytes(t[i])));
         sy_json_end(&j, ']');
         sy_json_end(&j, '}');
     }
@@ -250,7 +253,7 @@ static void header(sy_buf *b, const sy_st_out *const *t, int n, const char *cons
 static sy_status fill_from_memory(void *arg, int i, sy_writer *w, sy_err *err)
 {
     const sy_st_out *t = (const sy_st_out *)arg + i;
-    return sy_writer_put(w, t->data, out_bytes(t), err);
+    return sy_writer_put(w, t->data, sy_st_out_bytes(t), err);
 }
 
 sy_status sy_st_write(const char *path, const sy_st_out *t, int n, const char *const *meta, sy_err *err)
@@ -278,8 +281,8 @@ sy_status sy_st_write_each(const char *path, const sy_st_out *t, int n, const ch
     for (int i = 0; i < n && st == SY_OK; i++) {
         uint64_t before = w.written + w.pending.n;
         st = fill(arg, (int)(order[i] - t), &w, err);
-        if (st == SY_OK && w.written + w.pending.n - before != out_bytes(order[i]))
-            st = sy_fail(err, SY_EARG, "%s: tensor '%s' got %llu bytes, its shape needs %zu", path, order[i]->name, (unsigned long long)(w.written + w.pending.n - before), out_bytes(order[i]));
+        if (st == SY_OK && w.written + w.pending.n - before != sy_st_out_bytes(order[i]))
+            st = sy_fail(err, SY_EARG, "%s: tensor '%s' got %llu bytes, its shape needs %zu", path, order[i]->name, (unsigned long long)(w.written + w.pending.n - before), sy_st_out_bytes(order[i]));
     }
     if (st == SY_OK) st = sy_writer_close(&w, err);
     sy_writer_abandon(&w);

@@ -34,8 +34,10 @@ typedef struct sy_st_tensor {
     sy_dtype       type;
     int            nd;
     int64_t        dim[SY_ST_DIMS];
-    const uint8_t *data;                /* into the buffer that was parsed; not aligned */
+    const uint8_t *data;                /* not aligned; NULL where the file is read through windows: sy_st_bytes */
     size_t         bytes, n;            /* n values */
+    size_t         at;                  /* of its first byte in the file */
+    sy_map        *in;                  /* the file, or NULL: a buffer in memory */
 } sy_st_tensor;
 
 typedef struct sy_st {
@@ -44,9 +46,13 @@ typedef struct sy_st {
     const char  **meta;                 /* key, value, key, value, ...; NULL at the end */
 } sy_st;
 
-/* Parses a whole file in memory; names and tables go to `a`, data stays where it is. `file` names it in messages. A map whose file was cut
- * under us is SY_EIO; the tensors' data is not touched here and needs sy_map_guard when it is read. */
+/* Parses a whole file in memory; names and tables go to `a`, data stays where it is. `file` names it in messages. */
 sy_status sy_st_parse(sy_st *out, const uint8_t *data, size_t size, const char *file, sy_arena *a, sy_err *err);
+/* The same of a map, which is borrowed. SY_EIO when its file was cut while the header was read; the tensors' data is not touched here, and who
+ * reads it asks sy_map_status afterwards. */
+sy_status sy_st_open(sy_st *out, sy_map *m, const char *file, sy_arena *a, sy_err *err);
+/* n bytes of a tensor from its byte `from`: for as long as sy_map_view says. NULL: no room for such a window. */
+const uint8_t *sy_st_bytes(const sy_st_tensor *t, size_t from, size_t n);
 const sy_st_tensor *sy_st_find(const sy_st *s, const char *name);
 const char *sy_st_meta(const sy_st *s, const char *key);        /* NULL when absent */
 /* Values from..from+n-1 as float or double (F64, F32, F16, BF16, F8_E4M3, and integers up to 32 bits); SY_EUNSUP for other types. */
@@ -60,6 +66,7 @@ typedef struct sy_st_out {              /* one tensor to write */
     int64_t     dim[SY_ST_DIMS];
     const void *data;                   /* as stored */
 } sy_st_out;
+size_t sy_st_out_bytes(const sy_st_out *t);
 /* Puts the bytes of t[i] into w, all of them and in order. */
 typedef sy_status (*sy_st_fill)(void *arg, int i, sy_writer *w, sy_err *err);
 /* As sy_st_write, but the data of each tensor is asked for when its turn comes (t[i].data is not looked at). */

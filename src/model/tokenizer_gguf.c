@@ -582,19 +582,27 @@ static sy_status write_down(source *s, sy_err *err)
     return s->out.failed ? sy_fail(err, SY_ENOMEM, "no memory for a tokenizer of %d ids", s->n) : SY_OK;
 }
 
-static bool begins_as_gguf(const sy_map *m) { return m->size >= 4 && !memcmp(m->data, "GGUF", 4); }
+static bool begins_as_gguf(sy_map *m)
+{
+    const uint8_t *head = m->size >= 4 ? sy_map_view(m, 0, 4) : NULL;
+    return head && !memcmp(head, "GGUF", 4);
+}
 
 sy_status sy__tokenizer_load_gguf(sy_tokenizer **out, const char *path, bool *is, sy_err *err)
 {
     sy_map map;
     sy_arena arena = { 0 };
     sy_gguf g;
+    sy_tokenizer *t = NULL;
     *is = false;
-    SY_TRY(sy_map_open(&map, path, err));
+    SY_TRY(sy_map_open_windows(&map, path, err));
     sy_status st = SY_OK;
     if ((*is = begins_as_gguf(&map))) {
-        st = sy_gguf_parse(&g, map.data, map.size, path, &arena, err);
-        if (st == SY_OK) st = sy_tokenizer_from_gguf(out, &g, err);
+        st = sy_gguf_open(&g, &map, path, &arena, err);
+        if (st == SY_OK) st = sy_tokenizer_from_gguf(&t, &g, err);
+        st = sy_map_status(&map, path, st, err);
+        if (st == SY_OK) *out = t;
+        else sy_tokenizer_close(t);
     }
     sy_arena_free(&arena);
     sy_map_close(&map);

@@ -136,7 +136,7 @@ static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, note
     const sy_objective_in in = { s->model, b, passes, hidden, (sy_route *const *const *)route, out->counted, out->sequences, s->step, s->steps };
     if (s->objectives.n) loss = objectives(s, &in, loss, k, out);
     SY_TRY(sy_backward(t, loss, err));
-    return SY_OK;
+    return sy_model_whole(s->model, err);
 }
 
 static bool needs_count(const sy_model *m)

@@ -13,6 +13,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "model/shards.h"
 #include "model/sums.h"
 #include "train/tensorboard.h"
 
@@ -278,14 +279,29 @@ static sy_status save(run *r, const sy_step_result *unfinished, sy_err *err)
     return prune(r, r->c->train.keep, err);
 }
 
+/* Checksums of the files that make the finished model, among all that lie in OUT. */
+static sy_status sum_model(const char *out, sy_arena *a, sy_err *err)
+{
+    static const char *const beside[] = { "config.json", "generation_config.json", "ledger.json", "tokenizer.json" };
+    const char **names, **list;
+    int n, k = 0;
+    SY_TRY(sy_dir_list(out, a, &names, &n, err));
+    if (!(list = sy_arena_array(a, (size_t)n + SY_COUNT(beside) + 1, sizeof *list))) return sy_fail(err, SY_ENOMEM, "no memory for the names in %s", out);
+    for (size_t i = 0; i < SY_COUNT(beside); i++) list[k++] = beside[i];
+    for (int i = 0; i < n; i++) if (sy_is_shard(names[i])) list[k++] = names[i];
+    return sy_sums_write(out, list, err);
+}
+
 /* The finished model stands in OUT itself. */
 static sy_status finish(run *r, sy_err *err)
 {
-    static const char *const files[] = { "config.json", "generation_config.json", "ledger.json", "model.safetensors", "tokenizer.json", NULL };
+    sy_arena a = { 0 };
     SY_TRY(sy_sums_remove(r->job->out, err));
     SY_TRY(sy_model_save(r->model, r->job->out, sy_tokenizer_eot(r->job->tok), NULL, err));
     SY_TRY(sy_tokenizer_save(r->job->tok, r->job->out, err));
-    return sy_sums_write(r->job->out, files, err);
+    sy_status st = sum_model(r->job->out, &a, err);
+    sy_arena_free(&a);
+    return st;
 }
 
 static sy_status newest(const run *r, char *path, bool *found, sy_err *err)

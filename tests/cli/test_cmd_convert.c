@@ -50,7 +50,7 @@ static char *in_dir(const char *name)
 static const char *type_in(const char *path, const char *tensor)
 {
     sy_gguf_files f;
-    sy_expect_ok(sy_gguf_files_open(&f, path, err));
+    sy_expect_ok(sy_gguf_files_open(&f, path, true, err));
     const sy_gguf_tensor *t = sy_gguf_files_find(&f, tensor);
     const char *type = t ? sy_gguf_tensor_type(t->id) : "(none)";
     sy_gguf_files_close(&f);
@@ -95,6 +95,23 @@ static void there_and_back(void **state)
     assert_int_equal(run("convert %s %s", gguf, in_dir("back")), 1);
     expect_said("is there already; give --replace or another name");
     assert_int_equal(run("convert %s %s --replace", gguf, in_dir("back")), 0);
+}
+
+static void shards(void **state)
+{
+    (void)state;
+    assert_int_equal(run("convert %s %s --shard-size 0.0003", dir, in_dir("cut")), 0);
+    assert_true(sy_file_exists(in_dir("cut/model.safetensors.index.json")) && sy_file_exists(in_dir("cut/ledger.json")));
+    assert_false(sy_file_exists(in_dir("cut/model.safetensors")));
+    assert_int_equal(run("inspect %s", in_dir("cut")), 0);
+    expect_said(" files, ");
+    assert_int_equal(run("convert %s %s", in_dir("cut"), in_dir("one")), 0);
+    assert_int_equal(run("cmp %s %s", in_dir("one/model.safetensors"), in_dir("model/model.safetensors")), 0);
+    assert_int_equal(run("convert %s %s --shard-size 1", dir, in_dir("cut.gguf")), 2);
+    expect_said("shards are files of a folder");
+    assert_int_equal(run("convert %s %s --shard-size -1", dir, in_dir("other")), 2);
+    expect_said("--shard-size -1");
+    assert_false(sy_file_exists(in_dir("other")) || sy_file_exists(in_dir("cut.gguf")));
 }
 
 static void types(void **state)
@@ -166,6 +183,6 @@ static void wrong_use(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(types), cmocka_unit_test(importances), cmocka_unit_test(wrong_use) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(shards), cmocka_unit_test(types), cmocka_unit_test(importances), cmocka_unit_test(wrong_use) };
     return cmocka_run_group_tests(tests, make_model, NULL);
 }

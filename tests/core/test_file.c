@@ -4,12 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -406,86 +404,6 @@ static void piece_by_piece(void **s)
     assert_int_equal(n, 0);
 }
 
-/* --- maps --------------------------------------------------------------------------------------------------------------- */
-
-typedef struct { const sy_map *m; const char *path; long sum; bool nested; } reading;
-
-static sy_status sum_up(void *arg, sy_err *err)
-{
-    reading *r = arg;
-    (void)err;
-    r->sum = 0;
-    for (size_t i = 0; i < r->m->size; i += 512) r->sum += r->m->data[i];
-    return SY_OK;
-}
-
-static sy_status nest(void *arg, sy_err *err)
-{
-    reading *r = arg;
-    sy_status st = sy_map_guard(r->path, sum_up, r, NULL);
-    if (st != SY_EIO) return sy_fail(err, SY_EARG, "the inner guard gave %d", st);
-    return sum_up(arg, err);                         /* now the outer one */
-}
-
-static void *in_thread(void *arg)
-{
-    reading *r = arg;
-    for (int i = 0; i < 200; i++)
-        if (sy_map_guard(r->path, sum_up, r, NULL) != SY_EIO) return r;
-    return NULL;
-}
-
-static void a_map_that_is_cut_short_while_it_is_read(void **s)
-{
-    (void)s;
-    fill();
-    sy_err e = { 0 }, *err = &e;
-    char *path = in_dir("mapped");
-    sy_map m;
-    sy_expect_ok(sy_file_write(path, new_text, BIG, err));
-    sy_expect_ok(sy_map_open(&m, path, err));
-    assert_int_equal(m.size, BIG);
-    sy_expect_same("map", m.data, new_text, BIG);
-    reading r = { .m = &m, .path = path };
-    struct sigaction before, after;
-    sigaction(SIGBUS, NULL, &before);
-    sy_expect_ok(sy_map_guard(path, sum_up, &r, err));
-    assert_true(r.sum > 0);
-    assert_int_equal(truncate(path, 5000), 0);
-    sy_expect_fail(sy_map_guard(path, sum_up, &r, err), SY_EIO, "was cut short");
-    sy_expect_fail(sy_map_guard(path, sum_up, &r, err), SY_EIO, path);        /* and again */
-    sy_expect_fail(sy_map_guard(path, nest, &r, err), SY_EIO, "was cut short");
-    pthread_t t[4];
-    reading own[4];
-    for (int i = 0; i < 4; i++) { own[i] = r; assert_int_equal(pthread_create(&t[i], NULL, in_thread, &own[i]), 0); }
-    for (int i = 0; i < 4; i++) { void *bad; pthread_join(t[i], &bad); assert_null(bad); }
-    sigaction(SIGBUS, NULL, &after);
-    assert_true(before.sa_handler == after.sa_handler);
-    sy_map_close(&m);
-    sy_map_close(&m);
-    sy_expect_ok(sy_file_write(path, "", 0, err));
-    sy_expect_ok(sy_map_open(&m, path, err));        /* an empty file is a map of nothing */
-    assert_int_equal(m.size, 0);
-    sy_map_close(&m);
-    sy_expect_fail(sy_map_open(&m, in_dir("absent"), err), SY_ENOENT, "cannot open");
-}
-
-static void a_sparse_terabyte(void **s)
-{
-    (void)s;
-    char *path = in_dir("sparse");
-    sy_map m;
-    sy_buf b = { 0 };
-    sy_err e = { 0 }, *err = &e;
-    sy_expect_ok(sy_file_write(path, "", 0, err));
-    if (truncate(path, (off_t)1 << 40) != 0) { print_message("no sparse files here: left out\n"); return; }
-    sy_expect_ok(sy_map_open(&m, path, err));
-    assert_int_equal(m.data[((size_t)1 << 40) - 1], 0);
-    sy_map_close(&m);
-    sy_expect_fail(sy_file_read(path, 1 << 20, &b, err), SY_EFORMAT, "at most 1048576");
-    unlink(path);
-}
-
 /* --- folders ------------------------------------------------------------------------------------------------------------ */
 
 static void folders(void **s)
@@ -600,8 +518,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_write_is_whole_or_nothing), cmocka_unit_test(interrupted_and_short_calls_are_no_failure), cmocka_unit_test(reading_fails_with_a_sentence),
         cmocka_unit_test(writers_respect_what_stands_there), cmocka_unit_test(a_real_limit_on_the_size), cmocka_unit_test(additions),
-        cmocka_unit_test(pipes_folders_devices), cmocka_unit_test(piece_by_piece), cmocka_unit_test(a_map_that_is_cut_short_while_it_is_read),
-        cmocka_unit_test(a_sparse_terabyte), cmocka_unit_test(folders), cmocka_unit_test(a_folder_appears_whole), cmocka_unit_test(without_memory),
+        cmocka_unit_test(pipes_folders_devices), cmocka_unit_test(piece_by_piece), cmocka_unit_test(folders), cmocka_unit_test(a_folder_appears_whole), cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,8 +139,9 @@ static void test_lies(void **state)
     cache_files(path, sizeof path);
     sy_expect_ok(sy_file_read(path, 1 << 20, &good, err));
     sy__shard_header *h = (sy__shard_header *)(void *)good.data, was = *h;
+    const sy_map map = { .data = (const uint8_t *)good.data, .size = good.n };
     sy__shard s;
-    sy_expect_ok(sy__shard_check(&s, good.data, good.n, was.key, was.vocab, err));
+    sy_expect_ok(sy__shard_check(&s, &map, was.key, was.vocab, err));
     static const uint64_t lies[] = { 0, 1, 255, 1u << 31, (uint64_t)1 << 44, (uint64_t)1 << 62, UINT64_MAX };
     for (int field = 0; field < 6; field++)
         for (size_t i = 0; i < SY_COUNT(lies); i++) {
@@ -160,13 +161,13 @@ static void test_lies(void **state)
             sy_sha256_add(&hash, h, offsetof(sy__shard_header, check));
             sy_sha256_end(&hash, h->check);
             sy_test_case("field %d = %llu", field, (unsigned long long)lies[i]);
-            assert_int_equal(sy__shard_check(&s, good.data, good.n, was.key, was.vocab, err), SY_EFORMAT);
+            assert_int_equal(sy__shard_check(&s, &map, was.key, was.vocab, err), SY_EFORMAT);
         }
     *h = was;
-    sy_expect_fail(sy__shard_check(&s, good.data, good.n, was.key, was.vocab + 1, err), SY_EFORMAT, "vocabulary");
-    sy_expect_fail(sy__shard_check(&s, good.data, 100, was.key, was.vocab, err), SY_EFORMAT, "100 bytes");
+    sy_expect_fail(sy__shard_check(&s, &map, was.key, was.vocab + 1, err), SY_EFORMAT, "vocabulary");
+    sy_expect_fail(sy__shard_check(&s, &(sy_map){ .data = map.data, .size = 100 }, was.key, was.vocab, err), SY_EFORMAT, "100 bytes");
     was.key[5] ^= 1;
-    sy_expect_fail(sy__shard_check(&s, good.data, good.n, was.key, was.vocab, err), SY_EFORMAT, "other files");
+    sy_expect_fail(sy__shard_check(&s, &map, was.key, was.vocab, err), SY_EFORMAT, "other files");
     sy_buf_free(&good);
 }
 

@@ -190,7 +190,7 @@ static void round_trip(void **state)
             sy_test_case("%s %d as an own model", (*fam)->name, i);
             snprintf(out, sizeof out, "%s/own", sy_test_dir());
             sy_expect_ok(sy_mkdirs(out, err));
-            sy_expect_ok(sy_model_save_as(m, "switchyard", out, 3, NULL, err));
+            sy_expect_ok(sy_model_save_as(m, "switchyard", out, 3, 0, NULL, err));
             back = load(&eng, out, NULL);
             assert_null(back->family);
             same_params(m, back);

@@ -1,0 +1,146 @@
+"""GGUF files of every family, opened by llama.cpp: its logits (hidden states of an encoder) against those that transformers gave for the fixtures.
+
+    python tests/ref/check_llama_cpp_families.py build/release/switchyard [FAMILY...]
+
+The folders are made from the fixtures' seeds, `switchyard convert` writes them as F32 and F16, llama.cpp reads the 64 ids of the prompt with float32 keys
+and values. A case that `convert` or llama.cpp refuses is printed with its sentence. What llama.cpp computes by another rule than the makers is compared
+with transformers changed to that rule: phimoe (softmax of two experts, norms without a mean). Fails where float32 differs by more than 2e-3 in logits
+or by 1e-4 nats.
+"""
+import contextlib
+import ctypes
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import llama_cpp as L
+import numpy as np
+import torch
+from safetensors import safe_open
+
+import families
+
+assert importlib.metadata.version("llama-cpp-python") == "0.3.36"
+KINDS = {v: k for k, v in families.TYPES.items()}
+
+
+@L.llama_log_callback
+def log(level, text, data):
+    if level >= 4 and os.environ.get("SHOW"):
+        print(text.decode(errors="replace"), end="")
+
+
+def folder_of(f, meta, i, where):
+    open(os.path.join(where, "config.json"), "w").write(meta[f"{i}.config"])
+    tensors = {}
+    for line in meta[f"{i}.tensors"].split("\n"):
+        name, kind, dims, base, scale = line.split("|")
+        tensors[name] = ([int(d) for d in dims.split(",")], float(base), float(scale), KINDS[kind])
+    families.write(where, tensors, int(meta[f"{i}.seed"]))
+
+
+def llama(path, ids, encoder):
+    params = L.llama_model_default_params()
+    params.n_gpu_layers = 0
+    model = L.llama_model_load_from_file(path.encode(), params)
+    if not model:
+        return None
+    c = L.llama_context_default_params()
+    c.n_ctx = c.n_batch = c.n_ubatch = 128 if not encoder else len(ids)
+    c.n_threads = c.n_threads_batch = 2
+    c.type_k = c.type_v = 0
+    c.flash_attn_type = 0
+    c.embeddings, c.pooling_type = encoder, 0
+    ctx = L.llama_init_from_model(model, c)
+    assert ctx
+    batch = L.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for t, x in enumerate(ids):
+        batch.token[t], batch.pos[t], batch.n_seq_id[t], batch.logits[t] = x, t, 1, True
+        batch.seq_id[t][0] = 0
+    assert L.llama_decode(ctx, batch) == 0
+    width = L.llama_model_n_embd(model) if encoder else L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
+    get = L.llama_get_embeddings_ith if encoder else L.llama_get_logits_ith
+    out = np.stack([np.ctypeslib.as_array(get(ctx, t), (width,)).copy() for t in range(len(ids))])
+    L.llama_batch_free(batch)
+    L.llama_free(ctx)
+    L.llama_model_free(model)
+    return out.astype(np.float64)
+
+
+@contextlib.contextmanager
+def as_llama_cpp(family):
+    """transformers with the rules of llama.cpp's graph."""
+    if family != "phimoe":
+        yield
+        return
+    from transformers.models.phimoe import modeling_phimoe as p
+
+    def softmax_of_two(scores, *args, **kwargs):
+        w, e = torch.softmax(scores, -1, dtype=torch.float32).topk(2, -1)
+        return (w / w.sum(-1, keepdim=True)).to(scores.dtype), e
+
+    def rms(self, x):
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
+
+    old, norm = p.sparsemixer, torch.nn.LayerNorm.forward
+    p.sparsemixer, torch.nn.LayerNorm.forward = softmax_of_two, rms
+    try:
+        yield
+    finally:
+        p.sparsemixer, torch.nn.LayerNorm.forward = old, norm
+
+
+def log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def main():
+    program, failed = sys.argv[1], 0
+    L.llama_log_set(log, ctypes.c_void_p(0))
+    L.llama_backend_init()
+    for family in sys.argv[2:] or families.CASES:
+        with safe_open(os.path.join(families.HERE, family + ".safetensors"), "pt") as f:
+            meta = f.metadata()
+            for i in range(len(families.CASES[family])):
+                ids = f.get_tensor(f"{i}.ids")[:families.PROMPT].long()
+                with tempfile.TemporaryDirectory() as where:
+                    folder = os.path.join(where, "model")
+                    os.mkdir(folder)
+                    folder_of(f, meta, i, folder)
+                    want = f.get_tensor(f"{i}.logits")[:families.PROMPT].double().numpy()
+                    if family == "phimoe":
+                        with as_llama_cpp(family):
+                            want = families.oracle(folder, f.get_tensor(f"{i}.ids").long())[0][:families.PROMPT].double().numpy()
+                    for kind in "f32", "f16":
+                        path = os.path.join(where, kind + ".gguf")
+                        r = subprocess.run([program, "convert", folder, path, "--type", kind], capture_output=True, text=True)
+                        if r.returncode:
+                            print(f"{family} {i}: not written: {r.stderr.strip().splitlines()[-1].replace(where, '')}", flush=True)
+                            break
+                        encoder = family == "bert"
+                        got = llama(path, ids.tolist(), encoder)
+                        if got is None:
+                            print(f"{family} {i}: llama.cpp does not open it (SHOW=1 says why)", flush=True)
+                            failed += 1
+                            break
+                        diff = np.abs(got - want).max()
+                        line = f"{family} {i} {kind}: differ by at most {diff:.2g}"
+                        kl = 0
+                        if not encoder:
+                            a, b = log_softmax(want), log_softmax(got)
+                            kl = (np.exp(a) * (a - b)).sum(-1).mean()
+                            line += f", top token equal {(a.argmax(-1) == b.argmax(-1)).sum()} of {len(a)}, mean KL {kl:.2g}"
+                        bad = kind == "f32" and (diff > 2e-3 or kl > 1e-4)
+                        failed += bad
+                        print(line + (" <-- !" if bad else ""), flush=True)
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
