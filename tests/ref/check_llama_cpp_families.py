@@ -99,45 +99,55 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
+def case(program, f, meta, family, i):
+    """True when all is well, or nothing is there to compare."""
+    ids, encoder, good = f.get_tensor(f"{i}.ids").long(), family == "bert", True
+    with tempfile.TemporaryDirectory() as where:
+        folder = os.path.join(where, "model")
+        os.mkdir(folder)
+        folder_of(f, meta, i, folder)
+        want = f.get_tensor(f"{i}.logits")
+        for kind in "f32", "f16":
+            path = os.path.join(where, kind + ".gguf")
+            r = subprocess.run([program, "convert", folder, path, "--type", kind], capture_output=True, text=True)
+            if r.returncode:
+                print(f"{family} {i}: not written: {r.stderr.strip().splitlines()[-1].replace(where, '')}", flush=True)
+                return True
+            if family == "phimoe" and kind == "f32":
+                with as_llama_cpp(family):
+                    want = families.oracle(folder, ids)[0]
+            got = llama(path, ids[:families.PROMPT].tolist(), encoder)
+            if got is None:
+                print(f"{family} {i}: llama.cpp does not open it (SHOW=1 says why)", flush=True)
+                return False
+            w = want[:families.PROMPT].double().numpy()
+            diff, kl = np.abs(got - w).max(), 0
+            line = f"{family} {i} {kind}: differ by at most {diff:.2g}"
+            if not encoder:
+                a, b = log_softmax(w), log_softmax(got)
+                kl = (np.exp(a) * (a - b)).sum(-1).mean()
+                line += f", top token equal {(a.argmax(-1) == b.argmax(-1)).sum()} of {len(a)}, mean KL {kl:.2g}"
+            bad = kind == "f32" and (diff > 2e-3 or kl > 1e-4)
+            good &= not bad
+            print(line + (" <-- !" if bad else ""), flush=True)
+    return good
+
+
 def main():
-    program, failed = sys.argv[1], 0
+    program, failed = os.path.abspath(sys.argv[1]), 0
     L.llama_log_set(log, ctypes.c_void_p(0))
     L.llama_backend_init()
     for family in sys.argv[2:] or families.CASES:
         with safe_open(os.path.join(families.HERE, family + ".safetensors"), "pt") as f:
             meta = f.metadata()
             for i in range(len(families.CASES[family])):
-                ids = f.get_tensor(f"{i}.ids")[:families.PROMPT].long()
-                with tempfile.TemporaryDirectory() as where:
-                    folder = os.path.join(where, "model")
-                    os.mkdir(folder)
-                    folder_of(f, meta, i, folder)
-                    want = f.get_tensor(f"{i}.logits")[:families.PROMPT].double().numpy()
-                    if family == "phimoe":
-                        with as_llama_cpp(family):
-                            want = families.oracle(folder, f.get_tensor(f"{i}.ids").long())[0][:families.PROMPT].double().numpy()
-                    for kind in "f32", "f16":
-                        path = os.path.join(where, kind + ".gguf")
-                        r = subprocess.run([program, "convert", folder, path, "--type", kind], capture_output=True, text=True)
-                        if r.returncode:
-                            print(f"{family} {i}: not written: {r.stderr.strip().splitlines()[-1].replace(where, '')}", flush=True)
-                            break
-                        encoder = family == "bert"
-                        got = llama(path, ids.tolist(), encoder)
-                        if got is None:
-                            print(f"{family} {i}: llama.cpp does not open it (SHOW=1 says why)", flush=True)
-                            failed += 1
-                            break
-                        diff = np.abs(got - want).max()
-                        line = f"{family} {i} {kind}: differ by at most {diff:.2g}"
-                        kl = 0
-                        if not encoder:
-                            a, b = log_softmax(want), log_softmax(got)
-                            kl = (np.exp(a) * (a - b)).sum(-1).mean()
-                            line += f", top token equal {(a.argmax(-1) == b.argmax(-1)).sum()} of {len(a)}, mean KL {kl:.2g}"
-                        bad = kind == "f32" and (diff > 2e-3 or kl > 1e-4)
-                        failed += bad
-                        print(line + (" <-- !" if bad else ""), flush=True)
+                child = os.fork()                              # llama.cpp ends the process for some files
+                if not child:
+                    os._exit(not case(program, f, meta, family, i))
+                how = os.waitpid(child, 0)[1]
+                failed += how != 0
+                if os.WIFSIGNALED(how):
+                    print(f"{family} {i}: llama.cpp ended by signal {os.WTERMSIG(how)}", flush=True)
     sys.exit(failed > 0)
 
 
