@@ -57,9 +57,11 @@ static sy_status with_model(sy_cli *cli, const args *a, sy_model *m, const char 
     SY_TRY(sy_ids_read(a->ids, m->spec.vocab_size, &cli->arena, &id, &j.T, err));
     j.id = id;
     j.prefill = a->prefill ? a->prefill : j.T;
-    float *logits = sy_malloc(sy_mul_size((size_t)j.T * (size_t)m->spec.vocab_size, sizeof *logits));
-    if (!logits) return sy_fail(err, SY_ENOMEM, "no memory for %d x %d logits; give fewer ids", j.T, m->spec.vocab_size);
-    sy_dumper_open(&dump, pattern ? pattern : "");
+    bool head = m->spec.lm_head;
+    if (!head && a->out) return sy_fail(err, SY_EUNSUP, "this model has no head that gives logits: it is an encoder; --dump writes its inner tensors, switchyard embed its vectors");
+    float *logits = head ? sy_malloc(sy_mul_size((size_t)j.T * (size_t)m->spec.vocab_size, sizeof *logits)) : NULL;
+    if (head && !logits) return sy_fail(err, SY_ENOMEM, "no memory for %d x %d logits; give fewer ids", j.T, m->spec.vocab_size);
+    sy_dumper_open(&dump, m, pattern ? pattern : "");
     sy_status st = sy_trace_open(&trace, m, err);
     sy_progress_open(&w.bar, stderr, "ids", j.T, cli->progress);
     if (st == SY_OK) st = sy_logits_run(&j, logits, err);
@@ -98,7 +100,7 @@ const sy_command sy_cmd_logits = {
     .name = "logits", .summary = "logits of given token ids, and inner tensors", .usage = "DIR --ids FILE -o FILE",
     .text = "Writes float32 `logits` [ids, vocabulary]: the first --prefill ids in one pass, the rest one by one through the cache. --routes adds `experts`\n"
             "int32 (-1 = none) and `weights` float32, both [sparse layers, ids, slots]. --dump writes what modules give, under the names that they have in\n"
-            "transformers' Llama-like models: model.embed_tokens, model.layers.0.self_attn.q_proj, model.layers.0.mlp, model.norm, ...; rows are ids.\n"
-            "switchyard cmp compares two such files.",
+            "transformers' code of the model's family: model.layers.0.self_attn.q_proj, model.layers.0.mlp.gate, transformer.h.0.attn.c_attn, lm_head, ...;\n"
+            "rows are ids. `kv_b_proj` is of these ids alone, also behind a cache. switchyard cmp compares two such files. docs/models.md has the names.",
     .example = "switchyard logits run --ids ids.txt -o logits.safetensors --prefill 64 --routes", .flags = flags, .size = sizeof(args), .min_words = 1, .max_words = 1, .run = run,
 };

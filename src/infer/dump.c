@@ -1,6 +1,7 @@
 /* infer/dump.c - gathering, writing and comparing tensors by name. */
 #include "infer/dump.h"
 
+#include <assert.h>
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 #include "core/alloc.h"
 #include "core/file.h"
+#include "model/family.h"
 #include "model/safetensors.h"
 
 /* --- gathering ----------------------------------------------------------------------------------------------------------------- */
@@ -25,29 +27,54 @@ static sy_dump_item *item_of(sy_dumper *d, const char *name, int cols)
     }
     sy_dump_item *x = &d->item[d->n++];
     *x = (sy_dump_item){ .cols = cols };
-    snprintf(x->name, sizeof x->name, "%s", name);
+    snprintf(x->name, sizeof x->name, "%.95s", name);
     return x;
+}
+
+/* Column c of x in a module that holds parts side by side, laid out as rows of a family's tensors are. */
+static int column(const sy_dumper *d, const sy_module_name *m, int cols, int c)
+{
+    int hd = cols / d->model->spec.num_attention_heads;
+    if (m->parts < 2) return c;
+    if (m->layout & SY_LAY_HEADS) return (c / hd * m->parts + m->part) * hd + c % hd;
+    return m->layout & SY_LAY_PAIRS ? c * m->parts + m->part : m->part * cols + c;
+}
+
+static void take_as(sy_dumper *d, const sy_module_name *m, const sy_tensor *x)
+{
+    int rows = sy_rows(x), cols = sy_cols(x), wide = m->parts > 1 ? m->parts * cols : cols;
+    sy_dump_item *to = item_of(d, m->name, wide);
+    size_t size = (size_t)rows * (size_t)wide * sizeof(float);
+    if (!to || (m->part == 0 && !sy_buf_reserve(&to->values, size))) {
+        d->st = SY_ENOMEM;
+        return;
+    }
+    if (m->part == 0) {                                         /* the other parts follow in the same pass, and find their rows at the end */
+        memset(to->values.data + to->values.n, 0, size);
+        to->values.n += size;
+    }
+    assert(to->values.n >= size);
+    float *out = (float *)(to->values.data + to->values.n - size);
+    for (int i = 0; i < rows; i++)
+        for (int c = 0; c < cols; c++) out[(size_t)i * (size_t)wide + (size_t)column(d, m, cols, c)] = (float)x->x[(size_t)i * (size_t)cols + (size_t)c];
 }
 
 static void take(void *arg, const char *name, const sy_tensor *x)
 {
     sy_dumper *d = arg;
-    if (d->st != SY_OK || fnmatch(d->pattern, name, 0)) return;
-    sy_dump_item *to = item_of(d, name, sy_cols(x));
-    size_t n = sy_numel(x);
-    if (!to || !sy_buf_reserve(&to->values, n * sizeof(float))) {
-        d->st = SY_ENOMEM;
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        float v = (float)x->x[i];
-        sy_buf_put(&to->values, &v, sizeof v);
+    sy_module_name as[SY_MODULE_NAMES];
+    for (int i = 0, n = sy_family_modules(d->model->family, name, as); i < n && d->st == SY_OK; i++) {
+        for (int k = 0; k < 2; k++) {
+            if (!*d->first[k]) snprintf(d->first[k], sizeof d->first[k], "%.95s", as[i].name);
+            if (!strcmp(d->first[k], as[i].name)) break;
+        }
+        if (!fnmatch(d->pattern, as[i].name, 0)) take_as(d, &as[i], x);
     }
 }
 
-void sy_dumper_open(sy_dumper *d, const char *pattern)
+void sy_dumper_open(sy_dumper *d, const sy_model *m, const char *pattern)
 {
-    *d = (sy_dumper){ .pattern = pattern };
+    *d = (sy_dumper){ .model = m, .pattern = pattern };
     d->hook = (sy_dump){ take, d };
 }
 
@@ -61,7 +88,7 @@ void sy_dumper_close(sy_dumper *d)
 sy_status sy_dumper_write(const sy_dumper *d, const char *path, sy_err *err)
 {
     if (d->st != SY_OK) return sy_fail(err, d->st, "no memory for the tensors that match '%s'; choose fewer", d->pattern);
-    if (!d->n) return sy_fail(err, SY_ENOENT, "no tensor is called '%s'; there are model.embed_tokens, model.layers.0.self_attn, model.layers.0.mlp, model.norm and so on", d->pattern);
+    if (!d->n) return sy_fail(err, SY_ENOENT, "no tensor is called '%s'; the first are %s and %s, '*' writes all", d->pattern, d->first[0], d->first[1]);
     sy_st_out *out = sy_calloc((size_t)d->n, sizeof *out);
     if (!out) return sy_fail(err, SY_ENOMEM, "no memory to write %d tensors", d->n);
     for (int i = 0; i < d->n; i++) {
@@ -76,8 +103,13 @@ sy_status sy_dumper_write(const sy_dumper *d, const char *path, sy_err *err)
 /* --- comparing ------------------------------------------------------------------------------------------------------------------- */
 
 /* The parts of names in the order in which a pass makes them; others come behind, by their letters, numbers by their value. */
-static const char *const flow[] = { "embed_tokens", "layers", "input_layernorm", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "self_attn", "post_attention_layernorm", "gate_proj",
-                                    "up_proj", "mlp", "norm", "lm_head", "experts", "weights", "logits" };
+static const char *const flow[] = {
+    "wte", "wpe", "word_embeddings", "token_type_embeddings", "position_embeddings", "embed_in", "embed_tokens", "embed_types", "embed_positions", "embed_norm", "embeddings", "h", "layers", "layer",
+    "ln_1", "input_layernorm", "q_a_proj", "q_a_layernorm", "q_b_proj", "q_proj", "k_proj", "v_proj", "kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj", "c_attn", "query_key_value", "query", "key", "value",
+    "q_norm", "k_norm", "context", "self", "o_proj", "self_attn", "attn", "attention", "ln_2", "post_attention_layernorm", "gate", "router", "shared_expert", "shared_experts", "shared_expert_gate",
+    "gate_proj", "up_proj", "c_fc", "dense_h_to_4h", "act_fn", "intermediate_act_fn", "act", "intermediate", "down_proj", "c_proj", "dense_4h_to_h", "dense", "LayerNorm", "output", "mlp", "block_sparse_moe",
+    "norm", "ln_f", "final_layer_norm", "lm_head", "experts", "weights", "logits",
+};
 
 static size_t place(const char *part, size_t n)
 {

@@ -10,14 +10,17 @@ enum { SY_DUMP_MOST = 4096 };           /* names */
 typedef struct sy_dump_item { char name[96]; int cols; sy_buf values; } sy_dump_item;       /* float32 rows of `cols` values */
 
 typedef struct sy_dumper {
+    const sy_model *model;              /* whose family names the modules; borrowed */
     const char   *pattern;              /* of names, as a shell would match them: "model.layers.3.mlp*"; borrowed */
     sy_dump       hook;                 /* for sy_run */
     sy_dump_item *item;
     int           n, room;
+    char          first[2][96];         /* names that were offered first */
     sy_status     st;                   /* the first failure */
 } sy_dumper;
 
-void      sy_dumper_open(sy_dumper *d, const char *pattern);
+/* Names are those that the modules have in transformers; an own model's are those of Llama-like models (model.h). */
+void      sy_dumper_open(sy_dumper *d, const sy_model *m, const char *pattern);
 void      sy_dumper_close(sy_dumper *d);
 /* Rows of several passes stand one below the other. SY_ENOENT when no name matched: it names some that there are. */
 sy_status sy_dumper_write(const sy_dumper *d, const char *path, sy_err *err);

@@ -49,26 +49,33 @@ static sy_status pass(const sy_logits_job *j, sy_tape *t, sy_kv *kv, sy_route **
     sy_segment seg = { .n = n, .pos0 = from };
     uint64_t no = 0;
     sy_batch b = { .T = n, .n_seg = 1, .id = j->id + from, .pos = pos, .seq = seq, .seg = &seg, .seq_no = &no };
-    sy_run run = { .mode = SY_SERVE, .kv = &kv, .routes = routes, .dump = j->dump ? &j->dump->hook : NULL };
-    sy_tensor *z = sy_model_logits(j->model, t, sy_model_hidden(j->model, t, &b, &run), NULL, n);
+    sy_run run = { .mode = kv ? SY_SERVE : SY_EVAL, .kv = kv ? &kv : NULL, .routes = routes, .dump = j->dump ? &j->dump->hook : NULL };
+    sy_tensor *h = sy_model_hidden(j->model, t, &b, &run), *z = out ? sy_model_logits(j->model, t, h, NULL, n) : NULL;
     SY_TRY(sy_tape_status(t, err));
-    for (size_t i = 0; i < (size_t)n * V; i++) out[(size_t)from * V + i] = (float)z->x[i];
+    for (size_t i = 0; z && i < (size_t)n * V; i++) out[(size_t)from * V + i] = (float)z->x[i];
+    if (z && j->dump) {                                         /* the module gives logits before they are divided */
+        if (j->model->spec.logits_scaling != 1) z = sy_affine(t, z, j->model->spec.logits_scaling, 0);
+        SY_TRY(sy_tape_status(t, err));
+        j->dump->hook.take(j->dump->hook.arg, "lm_head", z);
+    }
     return j->trace ? sy_trace_add(j->trace, routes, 0, j->id + from, n, from, 0, 0, err) : SY_OK;
 }
 
 sy_status sy_logits_run(const sy_logits_job *j, float *out, sy_err *err)
 {
     sy_tape t;
-    sy_kv kv;
+    sy_kv kv = { 0 };
     sy_model *m = j->model;
     if (j->T > sy_spec_positions(&m->spec)) return sy_fail(err, SY_ESHAPE, "%d ids, the model takes %d positions", j->T, sy_spec_positions(&m->spec));
     if (j->prefill < 1 || j->prefill > j->T) return sy_fail(err, SY_EARG, "--prefill %d: there are %d ids", j->prefill, j->T);
+    bool cached = m->spec.causal;
+    if (!cached && j->prefill < j->T) return sy_fail(err, SY_EUNSUP, "an encoder sees its whole text at once: --prefill %d leaves %d of %d ids out", j->prefill, j->T - j->prefill, j->T);
     sy_route **routes = sy_calloc((size_t)m->n_sparse + 1, sizeof *routes);
     if (!routes) return sy_fail(err, SY_ENOMEM, "no memory for the routes of %d layers", m->n_sparse);
-    sy_status st = sy_kv_open(&kv, &m->spec, j->T, err);
+    sy_status st = cached ? sy_kv_open(&kv, &m->spec, j->T, err) : SY_OK;
     if (st == SY_OK) {
         sy_tape_init(&t, m->eng, false);
-        st = pass(j, &t, &kv, routes, 0, j->prefill, out, err);
+        st = pass(j, &t, cached ? &kv : NULL, routes, 0, j->prefill, out, err);
         for (int i = j->prefill; i < j->T && st == SY_OK; i++) {
             st = pass(j, &t, &kv, routes, i, 1, out, err);
             if (st == SY_OK && j->seen && !j->seen(j->arg, i + 1)) st = sy_fail(err, SY_ESTOP, "stopped after %d of %d ids", i + 1, j->T);

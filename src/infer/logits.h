@@ -17,7 +17,7 @@ typedef struct sy_logits_job {
 
 /* Whole numbers out of a file: blanks, line breaks, commas and brackets stand between them. */
 sy_status sy_ids_read(const char *path, int vocab, sy_arena *a, int **id, int *n, sy_err *err);
-/* logits [T,V] go to `out`. */
+/* logits [T,V] go to `out`; NULL: inner tensors are all that is wanted, as of an encoder, which has no head. */
 sy_status sy_logits_run(const sy_logits_job *j, float *out, sy_err *err);
 
 #endif

@@ -265,10 +265,14 @@ static sy_tensor *latent(sy_pass *p, int l, sy_tensor *h)
     int R = s->kv_lora_rank;
     sy_tensor *q = h, *k = NULL, *v = NULL;
     if (t->status != SY_OK || !countable(p, sy_rows(h))) return &t->empty;
-    if (y->q_a) q = sy_rmsnorm(t, sy_linear(t, h, &y->q_a->w, sy__leaf(y->q_a_bias)), &y->q_a_norm->leaf, s->lora_norm_eps);
-    q = sy_linear(t, q, &y->q->w, NULL);
-    sy_tensor *low = sy_linear(t, h, &y->kv_a->w, sy__leaf(y->kv_a_bias));
-    sy_tensor *c = sy_rmsnorm(t, sy_cols_slice(t, low, 0, R), &y->kv_a_norm->leaf, s->lora_norm_eps), *k_pe = sy_cols_slice(t, low, R, s->qk_rope_head_dim);
+    if (y->q_a) {
+        q = sy__seen(p, l, "self_attn.q_a_proj", sy_linear(t, h, &y->q_a->w, sy__leaf(y->q_a_bias)));
+        q = sy__seen(p, l, "self_attn.q_a_layernorm", sy_rmsnorm(t, q, &y->q_a_norm->leaf, s->lora_norm_eps));
+    }
+    q = sy__seen(p, l, y->q_a ? "self_attn.q_b_proj" : "self_attn.q_proj", sy_linear(t, q, &y->q->w, NULL));
+    sy_tensor *low = sy__seen(p, l, "self_attn.kv_a_proj_with_mqa", sy_linear(t, h, &y->kv_a->w, sy__leaf(y->kv_a_bias))), *k_pe = sy_cols_slice(t, low, R, s->qk_rope_head_dim);
+    sy_tensor *c = sy__seen(p, l, "self_attn.kv_a_layernorm", sy_rmsnorm(t, sy_cols_slice(t, low, 0, R), &y->kv_a_norm->leaf, s->lora_norm_eps));
+    if (p->r->dump) sy__seen(p, l, "self_attn.kv_b_proj", sy_linear(t, c, &y->kv_b->w, NULL));      /* of these tokens; expand() makes those of the whole cache */
     if (sy_spec_rotates(s, l)) {
         sy_rope r = *rope_of(p, l);
         k_pe = sy_rope_apply(t, k_pe, s->qk_rope_head_dim, p->b->pos, &r);
@@ -296,6 +300,6 @@ sy_tensor *sy__attention(sy_pass *p, int l, sy_tensor *h)
     p->attn.scale = sy_spec_score_scale(s, l);
     p->attn.window = sy_spec_sliding(s, l) ? s->sliding_window : 0;
     p->attn.sinks = sy__leaf(y->sinks);
-    sy_tensor *a = s->attention == SY_MLA ? latent(p, l, h) : heads(p, l, h);
-    return p->t->status == SY_OK ? sy_linear(p->t, a, &y->o->w, sy__leaf(y->o_bias)) : &p->t->empty;
+    sy_tensor *a = sy__seen(p, l, "self_attn.context", s->attention == SY_MLA ? latent(p, l, h) : heads(p, l, h));
+    return p->t->status == SY_OK ? sy__seen(p, l, "self_attn.o_proj", sy_linear(p->t, a, &y->o->w, sy__leaf(y->o_bias))) : &p->t->empty;
 }

@@ -309,7 +309,7 @@ static void write_row(sy_config_writing *w, const sy_family_key *k, const char *
     if (row) sy_opt_print(row, s, at, text, sizeof text);
     else if (k->def) snprintf(text, sizeof text, "%s", k->def);           /* a constant, or an option that this spec's method has not */
     else { sy_json_null(&w->j); return; }
-    if (k->none && same_value(text, k->none)) { sy_json_null(&w->j); return; }
+    if (k->none && strcmp(text, "false") && same_value(text, k->none)) { sy_json_null(&w->j); return; }
     if (k->words && translate(k->words, text, false, mapped, sizeof mapped)) put(&w->j, SY_OPT_TEXT, mapped);
     else put(&w->j, row ? row->type : type_of(text), text);
 }
@@ -373,7 +373,7 @@ static void settle(sy_spec *s)
     int sparse = sy_spec_n_sparse(s);
     sy_spec_defaults(&d);
     if (!sparse) {
-        s->num_experts = d.num_experts, s->zero_experts = 0, s->moe_intermediate_size = 0, s->shared_expert_intermediate_size = 0, s->shared_expert_gate = false;
+        s->num_experts = d.num_experts, s->zero_experts = 0, s->moe_intermediate_size = 0, s->shared_expert_intermediate_size = 0, s->shared_expert_gate = s->shared_expert_bias = false;
         s->routed_scaling_factor = 1, s->router = d.router, s->expert = d.expert, s->balance = s->edit = "";
     }
     if (!s->zero_experts) s->zero_expert = d.zero_expert;
@@ -392,7 +392,8 @@ static void settle(sy_spec *s)
     if (s->rope_type == SY_ROPE_NONE) s->rope_theta = d.rope_theta, s->partial_rotary_factor = 1, s->rope_interleaved = false, s->rope_layers = d.rope_layers;
     if (s->rope_type == SY_ROPE_NONE || s->rope_type == SY_ROPE_DEFAULT) s->rope_factor = 1;
     if (s->rope_type != SY_ROPE_LLAMA3) s->rope_low_freq_factor = d.rope_low_freq_factor, s->rope_high_freq_factor = d.rope_high_freq_factor;
-    if (!yarn) s->rope_beta_fast = d.rope_beta_fast, s->rope_beta_slow = d.rope_beta_slow, s->rope_truncate = true, s->rope_mscale = s->rope_mscale_all_dim = 0;
+    if (!yarn) s->rope_beta_fast = d.rope_beta_fast, s->rope_beta_slow = d.rope_beta_slow, s->rope_truncate = true, s->rope_mscale = 0;
+    if (!yarn && (s->attention != SY_MLA || !(s->rope_factor > 1))) s->rope_mscale_all_dim = 0;
     if (!yarn && s->rope_type != SY_ROPE_LONGROPE) s->rope_attention_factor = 0;
     if (s->rope_type != SY_ROPE_LONGROPE) s->rope_short_mscale = s->rope_long_mscale = 0, s->rope_short_factor = s->rope_long_factor = "";
 }

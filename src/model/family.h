@@ -17,7 +17,7 @@ typedef struct sy_family_key {
     const char *key;                    /* spellings separated by blanks; all are read, the first is written */
     const char *field;                  /* a key of sy_spec_opts, or router.KEY, expert.KEY: an option of that method. NULL: the key must say `def` */
     const char *def;                    /* the field's value where the key is absent, as an option is written; NULL: the key must be there */
-    const char *none;                   /* the field's value where the key is null, and what is written as null; NULL: null is as absent */
+    const char *none;                   /* the field's value where the key is null, and what but false is written as null; NULL: null is as absent */
     const char *words;                  /* "swish=silu silu=silu": file = field; the first of a field's is written. NULL: as they are */
     bool        read_only;              /* never written */
 } sy_family_key;
@@ -64,6 +64,7 @@ typedef struct sy_family {
     const char *const     *ignored;     /* keys that say nothing about what is computed in serving; end with NULL; NULL: none */
     const sy_family_part  *parts;       /* end with a NULL name; NULL: all are called the same */
     const sy_family_skip  *skips;       /* end with a NULL name; NULL: none */
+    const sy_family_part  *modules;     /* modules whose names in transformers are not those of model.h, with all that is inside them; end with a NULL name; NULL: none */
     const char *prefix;                 /* in front of file names, and may be missing in files; or NULL */
     bool        fp8;                    /* may come as F8_E4M3 with NAME_scale_inv, one scale for each block of 128 x 128 */
     bool        mxfp4;                  /* may come as MXFP4 */
@@ -71,6 +72,12 @@ typedef struct sy_family {
 
 extern const sy_family *const sy_families[];         /* in the order in which saving tries them; ends with NULL */
 const sy_family *sy_family_find(const char *name);   /* by model_type; NULL: none */
+
+/* A module of transformers that gives what one of model.h's names stands for, or some columns of it: `part` of `parts`, laid out as rows of a tensor are. */
+enum { SY_MODULE_NAMES = 4 };
+typedef struct sy_module_name { char name[96]; unsigned layout; int part, parts; } sy_module_name;
+/* Those of one own name, by the longest rows that it begins with; without one it keeps its name. f may be NULL. Returns their number, 1 or more. */
+int sy_family_modules(const sy_family *f, const char *own, sy_module_name out[SY_MODULE_NAMES]);
 
 /* --- config.json ----------------------------------------------------------------------------------------------------------- */
 

@@ -10,12 +10,24 @@ static sy_tensor *dense_ffn(sy_pass *p, int l, sy_tensor *h)
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
     sy_tensor *up = sy__seen(p, l, "mlp.up_proj", sy_linear(t, h, &y->up->w, sy__leaf(y->up_bias))), *a;
-    if (!s->ffn_gated) a = sy_activate(t, sy_spec_act(s), up);
+    if (!s->ffn_gated) a = sy__seen(p, l, "mlp.act_fn", sy_activate(t, sy_spec_act(s), up));
     else {
         sy_tensor *gate = sy__seen(p, l, "mlp.gate_proj", sy_linear(t, h, &y->gate->w, sy__leaf(y->gate_bias)));
+        if (p->r->dump && !(s->swiglu_alpha > 0)) sy__seen(p, l, "mlp.act_fn", sy_activate(t, sy_spec_act(s), gate));
         a = s->swiglu_alpha > 0 ? sy_glu_clamped(t, gate, up, s->swiglu_alpha, s->swiglu_limit > 0 ? s->swiglu_limit : INFINITY) : sy_glu(t, sy_spec_act(s), gate, up);
     }
-    return sy_linear(t, a, &y->down->w, sy__leaf(y->down_bias));
+    return sy__seen(p, l, "mlp.down_proj", sy_linear(t, a, &y->down->w, sy__leaf(y->down_bias)));
+}
+
+/* A sparse block says "gate" of what is model.layers.{l}.mlp.gate here. */
+struct inside { const sy_pass *p; int l; };
+
+static void from_block(void *arg, const char *name, const sy_tensor *x)
+{
+    const struct inside *in = arg;
+    char module[64];
+    snprintf(module, sizeof module, "mlp.%s", name);
+    sy__seen(in->p, in->l, module, (sy_tensor *)x);
 }
 
 static sy_tensor *sparse_ffn(sy_pass *p, int l, sy_tensor *h)
@@ -31,6 +43,9 @@ static sy_tensor *sparse_ffn(sy_pass *p, int l, sy_tensor *h)
                        .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg,
                        .edit = r->edits ? &r->edits[nth] : NULL };
     for (int i = 0; i < 4; i++) in.back[i] = p->back[i];
+    struct inside inside = { p, l };
+    const sy_dump dump = { from_block, &inside };
+    if (r->dump) in.dump = &dump;
     sy_route *route = NULL;
     sy_tensor *out = sy_block_run(blk, p->t, in, r->losses, &route, r->stats ? &r->stats[nth] : NULL);
     if (route && route->carry) p->carry = route->carry;
@@ -81,17 +96,17 @@ static sy_tensor *embed(const sy_pass *p)
     sy_tape *t = p->t;
     const sy_batch *b = p->b;
     const sy_spec *s = &m->spec;
-    sy_tensor *x = times(t, sy_embed(t, &m->embed->w, b->id, b->T), s->embedding_multiplier);
+    sy_tensor *x = times(t, sy__seen(p, -1, "model.embed_tokens", sy_embed(t, &m->embed->w, b->id, b->T)), s->embedding_multiplier);
     for (int i = 0; m->positions && i < b->T; i++)
         if (b->pos[i] < 0 || b->pos[i] >= s->max_position_embeddings)
             return sy_tape_fail(t, SY_ESHAPE, "a token stands at position %d; this model has learned the positions 0 to %d", b->pos[i], s->max_position_embeddings - 1);
     if (m->types) {                                             /* every token is of the first type */
         const int *first = sy_tape_alloc(t, (size_t)b->T, sizeof *first);
         if (!first) return &t->empty;
-        x = sy_add(t, x, sy_embed(t, &m->types->w, first, b->T));
+        x = sy_add(t, x, sy__seen(p, -1, "model.embed_types", sy_embed(t, &m->types->w, first, b->T)));
     }
-    if (m->positions) x = sy_add(t, x, sy_embed(t, &m->positions->w, b->pos, b->T));
-    return m->embed_norm ? norm(p, x, m->embed_norm, m->embed_norm_bias) : x;
+    if (m->positions) x = sy_add(t, x, sy__seen(p, -1, "model.embed_positions", sy_embed(t, &m->positions->w, b->pos, b->T)));
+    return m->embed_norm ? sy__seen(p, -1, "model.embed_norm", norm(p, x, m->embed_norm, m->embed_norm_bias)) : x;
 }
 
 static sy_tensor *ffn(sy_pass *p, int l, sy_tensor *h)
@@ -130,7 +145,7 @@ sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
 {
     sy_pass p = { .m = m, .t = t, .b = b, .r = r };
     if (sy__attention_open(&p) != SY_OK || (m->n_sparse && open_routes(&p) != SY_OK)) return &t->empty;
-    sy_tensor *x = sy__seen(&p, -1, "model.embed_tokens", embed(&p));
+    sy_tensor *x = embed(&p);
     for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", layer(&p, l, x));
     if_whole(m, t, x);
     if (r->kv && t->status == SY_OK)

@@ -52,7 +52,7 @@ static sy_status sparse_layer(sy_model *m, int l, int nth, uint64_t seed, sy_err
 {
     const sy_spec *s = &m->spec;
     sy_block_spec bs = { .router = s->router, .expert = s->expert, .zero = s->zero_experts ? s->zero_expert : NULL, .D = s->hidden_size, .F = s->moe_intermediate_size,
-                         .E = s->num_experts, .Z = s->zero_experts, .shared_F = s->shared_expert_intermediate_size, .shared_gate = s->shared_expert_gate, .shared_act = sy_spec_act(s),
+                         .E = s->num_experts, .Z = s->zero_experts, .shared_F = s->shared_expert_intermediate_size, .shared_gate = s->shared_expert_gate, .shared_bias = s->shared_expert_bias, .shared_act = sy_spec_act(s),
                          .routed_scale = s->routed_scaling_factor };
     SY_TRY(split(&m->arena, s->balance, bs.balance, &bs.n_balance, "balance", err));
     SY_TRY(split(&m->arena, s->edit, bs.edit, &bs.n_edit, "edit", err));

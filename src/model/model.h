@@ -40,17 +40,17 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
     sy_stats   *stats;                  /* [sparse layers], or NULL */
     sy_route  **routes;                 /* [sparse layers] out, or NULL */
     sy_route *const *again;             /* [sparse layers] routes to repeat, or NULL */
-    const struct sy_dump *dump;         /* who wants to see inner tensors, or NULL */
+    const sy_dump *dump;                /* who wants to see inner tensors, or NULL */
     const sy_term *edits;               /* [sparse layers] one more edit for each, of this pass alone (its m may be NULL); or NULL */
 } sy_run;
 
-/* Inner tensors of a pass, under the names of transformers' Llama-like modules, whatever the family: what the module of that name gives.
- *   model.embed_tokens; model.layers.{l}; of a layer: .input_layernorm .self_attn .self_attn.{q,k,v}_proj .self_attn.{q,k}_norm
- *   .post_attention_layernorm .mlp .mlp.{gate,up}_proj; model.norm */
-typedef struct sy_dump {
-    void (*take)(void *arg, const char *name, const sy_tensor *x);      /* x stands until the tape is reset */
-    void *arg;
-} sy_dump;
+/* Names under which sy_run.dump sees the inner tensors of a pass, one row a token: what the module of that name gives in transformers' Llama-like
+ * models. sy_family_modules has what a family calls them.
+ *   model.embed_tokens, model.embed_{positions,types,norm}; model.layers.{l}, model.norm; of a layer:
+ *   .input_layernorm  .post_attention_layernorm  .self_attn .self_attn.{q,k,v,o}_proj .self_attn.{q,k}_norm, .self_attn.context: what o_proj is given
+ *   latent attention: .self_attn.{q_a_proj,q_a_layernorm,q_b_proj,kv_a_proj_with_mqa,kv_a_layernorm,kv_b_proj}
+ *   .mlp  .mlp.{gate,up,down}_proj .mlp.act_fn, sparse: .mlp.gate: the router's logits, .mlp.experts: the weighted sum,
+ *   .mlp.shared_expert .mlp.shared_expert.{gate,up,down}_proj .mlp.shared_expert.act_fn .mlp.shared_expert_gate */
 
 typedef struct sy_layer {
     bool      sparse;

@@ -31,6 +31,7 @@ const sy_opt sy_spec_opts[] = {
     SY_INT (sy_spec, moe_intermediate_size, NULL, 0, 0, BIG, "width F of one expert; 0 = intermediate_size"),
     SY_INT (sy_spec, shared_expert_intermediate_size, NULL, 0, 0, BIG, "width of the shared expert of a sparse layer; 0 = none"),
     SY_BOOL(sy_spec, shared_expert_gate, NULL, false, "scale the shared expert by sigmoid(x . w) (Qwen2-MoE)"),
+    SY_BOOL(sy_spec, shared_expert_bias, NULL, false, "the matrices of the shared expert add biases"),
     SY_REAL(sy_spec, routed_scaling_factor, "route_scale", 1, 0, 1e6, "combine weights are multiplied by it"),
     SY_TEXT(sy_spec, router, NULL, "topk", "router of the sparse layers, e.g. topk:top_k=2"),
     SY_TEXT(sy_spec, expert, NULL, "swiglu", "kind of the experts"),
@@ -82,7 +83,7 @@ const sy_opt sy_spec_opts[] = {
     SY_REAL(sy_spec, rope_beta_slow, NULL, 1, 1e-3, 1e6, "yarn: turns below which an angle is stretched in full"),
     SY_REAL(sy_spec, rope_attention_factor, NULL, 0, 0, 1e6, "yarn, longrope: factor on cosine and sine; 0 = by their formula"),
     SY_REAL(sy_spec, rope_mscale, NULL, 0, 0, 1e6, "yarn: weight of the logarithm in that formula"),
-    SY_REAL(sy_spec, rope_mscale_all_dim, NULL, 0, 0, 1e6, "yarn: the same, taken off again and put on the scores (DeepSeek-V2)"),
+    SY_REAL(sy_spec, rope_mscale_all_dim, NULL, 0, 0, 1e6, "yarn: the same, taken off again; mla: put on the scores under any stretch (DeepSeek-V2)"),
     SY_REAL(sy_spec, rope_short_mscale, NULL, 0, 0, 1e6, "longrope: factor on cosine and sine up to the original positions; 0 = by the formula"),
     SY_REAL(sy_spec, rope_long_mscale, NULL, 0, 0, 1e6, "longrope: the same beyond them"),
     SY_TEXT(sy_spec, rope_short_factor, NULL, "", "longrope: a divisor for each pair of a head, up to the original positions; separated by blanks"),
@@ -175,7 +176,7 @@ double sy_spec_score_scale(const sy_spec *s, int layer)
 {
     double scale = s->attention_multiplier > 0 ? s->attention_multiplier : 1 / sqrt((double)sy_spec_qk_dim(s));
     if (s->scale_attn_by_inverse_layer_idx) scale /= layer + 1;
-    if (s->attention != SY_MLA || s->rope_type != SY_ROPE_YARN || !(s->rope_factor > 1)) return scale;
+    if (s->attention != SY_MLA || s->rope_type == SY_ROPE_DEFAULT || s->rope_type == SY_ROPE_NONE || !(s->rope_factor > 1)) return scale;
     double m = 0.1 * s->rope_mscale_all_dim * log(s->rope_factor) + 1;
     return scale * m * m;
 }
@@ -255,6 +256,8 @@ sy_status sy_spec_check(sy_spec *s, sy_err *err)
     SY_TRY(check_rope(s, err));
     if (s->shared_expert_gate && !s->shared_expert_intermediate_size)
         return sy_fail(err, SY_EARG, "shared_expert_gate needs a shared expert: set shared_expert_intermediate_size");
+    if (s->shared_expert_bias && !s->shared_expert_intermediate_size)
+        return sy_fail(err, SY_EARG, "shared_expert_bias needs a shared expert: set shared_expert_intermediate_size");
     if (s->swiglu_limit > 0 && !(s->swiglu_alpha > 0)) return sy_fail(err, SY_EARG, "swiglu_limit %g belongs to swiglu_alpha, which is not set", s->swiglu_limit);
     if (s->tie_word_embeddings && !s->lm_head) return sy_fail(err, SY_EARG, "tie_word_embeddings without a head: lm_head is false");
     if (s->lm_head_bias && !s->lm_head) return sy_fail(err, SY_EARG, "lm_head_bias without a head: lm_head is false");
@@ -292,9 +295,11 @@ void sy_spec_size(const sy_spec *s, double k, double *total, double *active, dou
     for (int l = 0; l < s->num_hidden_layers; l++) {
         double ffn, used, mul;
         if (sy_spec_sparse(s, l)) {
-            double shared = 3 * D * s->shared_expert_intermediate_size + (s->shared_expert_gate ? D : 0), gate = D * (s->num_experts + s->zero_experts);
-            ffn = 3 * D * F * s->num_experts + shared + gate;
-            used = mul = 3 * D * F * k + shared + gate;
+            double Fs = s->shared_expert_intermediate_size, shared = 3 * D * Fs + (s->shared_expert_gate ? D : 0), bias = s->shared_expert_bias ? 2 * Fs + D : 0;
+            double gate = D * (s->num_experts + s->zero_experts);
+            ffn = 3 * D * F * s->num_experts + shared + bias + gate;
+            mul = 3 * D * F * k + shared + gate;
+            used = mul + bias;
         } else {
             ffn = used = dense + dense_bias;
             mul = dense;

@@ -23,7 +23,7 @@ typedef struct sy_spec {
     int         hidden_act;             /* index into "silu|gelu|gelu_tanh|relu|relu2": sy_spec_act */
     const char *layers;                 /* pattern, see sy_spec_sparse */
     int         num_experts, zero_experts, moe_intermediate_size, shared_expert_intermediate_size;
-    bool        shared_expert_gate;
+    bool        shared_expert_gate, shared_expert_bias;
     double      routed_scaling_factor;
     const char *router, *expert, *zero_expert;      /* method texts */
     const char *balance, *edit;         /* method texts, several separated by blanks; "" = none */
@@ -80,8 +80,8 @@ int       sy_spec_rotary(const sy_spec *s);          /* values of a head that tu
 double    sy_spec_share(int turns, int head);        /* partial_rotary_factor under which `turns` of a head of that width turn */
 int       sy_spec_qk_dim(const sy_spec *s);          /* width of a query head */
 int       sy_spec_v_dim(const sy_spec *s);           /* width of a value head */
-/* What scores of a layer are multiplied by: attention_multiplier, else 1/sqrt(width of a query head); under mla and yarn with mscale_all_dim m also
- * times (0.1 m ln(factor) + 1)^2 (DeepSeek-V2, arXiv:2405.04434); divided by layer + 1 under scale_attn_by_inverse_layer_idx. */
+/* What scores of a layer are multiplied by: attention_multiplier, else 1/sqrt(width of a query head); under mla and a stretched rotation with
+ * mscale_all_dim m also times (0.1 m ln(factor) + 1)^2 (DeepSeek-V2, arXiv:2405.04434); divided by layer + 1 under scale_attn_by_inverse_layer_idx. */
 double    sy_spec_score_scale(const sy_spec *s, int layer);
 /* Parameters in all, parameters that one token uses (experts: nominal K of the router text, or all E when it names none), and
  * multiply-adds of one token's forward at context length 0. k: experts per token. */

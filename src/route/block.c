@@ -132,18 +132,28 @@ static sy_status make_experts(struct maker *k)
     return h->params ? sy_within(k->err, h->params(b->zero.s, &b->site, b->site.Z, &k->own, k->err), "zero-cost expert %s", b->zero.m->name) : SY_OK;
 }
 
+/* One matrix of the shared expert, and its bias where it has one. */
+static sy_status make_shared_product(struct maker *k, const char *name, int rows, int cols, sy_param **w, sy_param **bias)
+{
+    char text[64];
+    snprintf(text, sizeof text, "shared_expert.%s.weight", name);
+    if (!(*w = sy_own_param(&k->own, text, 0, false, k->b->site.init_std, SY_DIM(rows, cols)))) return k->err->status;
+    if (!k->spec->shared_bias) return SY_OK;
+    snprintf(text, sizeof text, "shared_expert.%s.bias", name);
+    return (*bias = sy_own_param(&k->own, text, SY_NODECAY, false, 0, SY_DIM(rows))) ? SY_OK : k->err->status;
+}
+
 /* The shared expert is a gated FFN of width shared_F that every token runs. */
 static sy_status make_shared(struct maker *k)
 {
     sy_block *b = k->b;
     int D = b->site.D, F = k->spec->shared_F;
-    double std = b->site.init_std;
     if (!F) return SY_OK;
     at(k, "");
-    if (!(b->shared_gate_proj = sy_own_param(&k->own, "shared_expert.gate_proj.weight", 0, false, std, SY_DIM(F, D)))) return k->err->status;
-    if (!(b->shared_up = sy_own_param(&k->own, "shared_expert.up_proj.weight", 0, false, std, SY_DIM(F, D)))) return k->err->status;
-    if (!(b->shared_down = sy_own_param(&k->own, "shared_expert.down_proj.weight", 0, false, std, SY_DIM(D, F)))) return k->err->status;
-    if (k->spec->shared_gate && !(b->shared_gate = sy_own_param(&k->own, "shared_expert_gate.weight", 0, false, std, SY_DIM(1, D)))) return k->err->status;
+    SY_TRY(make_shared_product(k, "gate_proj", F, D, &b->shared_gate_proj, &b->shared_gate_proj_bias));
+    SY_TRY(make_shared_product(k, "up_proj", F, D, &b->shared_up, &b->shared_up_bias));
+    SY_TRY(make_shared_product(k, "down_proj", D, F, &b->shared_down, &b->shared_down_bias));
+    if (k->spec->shared_gate && !(b->shared_gate = sy_own_param(&k->own, "shared_expert_gate.weight", 0, false, b->site.init_std, SY_DIM(1, D)))) return k->err->status;
     return SY_OK;
 }
 
@@ -155,6 +165,7 @@ static sy_status check_spec(const sy_block_spec *s, sy_err *err)
     if (s->Z && !s->zero) return sy_fail(err, SY_EARG, "%d zero-cost experts, but no kind is given for them (null, identity, constant)", s->Z);
     if (!s->Z && s->zero) return sy_fail(err, SY_EARG, "zero-cost experts are of kind %s, but there are 0 of them", s->zero);
     if (s->shared_gate && !s->shared_F) return sy_fail(err, SY_EARG, "a shared expert gate without a shared expert: its width is 0");
+    if (s->shared_bias && !s->shared_F) return sy_fail(err, SY_EARG, "biases of a shared expert without a shared expert: its width is 0");
     if (!(fabs(s->routed_scale) > 0)) return sy_fail(err, SY_EARG, "weights times a routed scale of %g would silence the experts; 1 leaves them as they are", s->routed_scale);
     if (s->n_edit > SY_MAX_TERMS || s->n_balance > SY_MAX_TERMS)
         return sy_fail(err, SY_EARG, "%d edits and %d balance terms: at most %d of each", s->n_edit, s->n_balance, SY_MAX_TERMS);
@@ -260,13 +271,20 @@ static bool route_is_sound(const sy_route *r)
     return ok && (!r->probs || sy_numel(r->probs) == (size_t)r->T * (size_t)(r->E + r->Z));
 }
 
+/* Hands an inner tensor on to whoever dumps; returns it. */
+static sy_tensor *seen(const sy_tape *t, const sy_route_in *in, const char *name, sy_tensor *x)
+{
+    if (in->dump && x && t->status == SY_OK) in->dump->take(in->dump->arg, name, x);
+    return x;
+}
+
 static sy_tensor *logits_of(sy_block *b, sy_tape *t, const sy_route_in *in, sy_route *r)
 {
     const sy_router_hooks *h = HOOKS(router, b->router);
     sy_weight *w = b->gate ? &b->gate->w : NULL;
     bool bf16 = t->bf16;
     t->bf16 = false;                                         /* scores are never narrower than float32 */
-    sy_tensor *z = h->score ? h->score(b->router.s, t, in, w, r) : w ? sy_linear(t, in->x, w, NULL) : NULL;
+    sy_tensor *z = seen(t, in, "gate", h->score ? h->score(b->router.s, t, in, w, r) : w ? sy_linear(t, in->x, w, NULL) : NULL);
     const sy_term *e;
     for (int i = 0; (e = edit_of(b, in, i)); i++)
         if (HOOKS(edit, *e)->logits) z = HOOKS(edit, *e)->logits(e->s, t, in, z);
@@ -370,12 +388,21 @@ static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_
     return t->status == SY_OK ? run_experts(b, t, in, r) : &t->empty;
 }
 
-static sy_tensor *run_shared(sy_block *b, sy_tape *t, sy_tensor *x)
+static sy_tensor *product(sy_tape *t, const sy_route_in *in, const char *name, sy_tensor *x, sy_param *w, sy_param *bias)
 {
-    sy_tensor *h = sy_glu(t, b->shared_act, sy_linear(t, x, &b->shared_gate_proj->w, NULL), sy_linear(t, x, &b->shared_up->w, NULL));
-    sy_tensor *y = sy_linear(t, h, &b->shared_down->w, NULL);
+    return seen(t, in, name, sy_linear(t, x, &w->w, bias ? &bias->leaf : NULL));
+}
+
+static sy_tensor *run_shared(sy_block *b, sy_tape *t, const sy_route_in *in)
+{
+    sy_tensor *x = in->x, *gate = product(t, in, "shared_expert.gate_proj", x, b->shared_gate_proj, b->shared_gate_proj_bias);
+    sy_tensor *up = product(t, in, "shared_expert.up_proj", x, b->shared_up, b->shared_up_bias);
+    if (in->dump) seen(t, in, "shared_expert.act_fn", sy_activate(t, b->shared_act, gate));
+    sy_tensor *y = product(t, in, "shared_expert.down_proj", sy_glu(t, b->shared_act, gate, up), b->shared_down, b->shared_down_bias);
+    seen(t, in, "shared_expert", y);
     if (!b->shared_gate) return y;
-    return sy_mul_rows(t, y, sy_activate(t, SY_ACT_SIGMOID, sy_reshape(t, sy_linear(t, x, &b->shared_gate->w, NULL), SY_DIM(sy_rows(x)))));
+    gate = product(t, in, "shared_expert_gate", x, b->shared_gate, NULL);
+    return sy_mul_rows(t, y, sy_activate(t, SY_ACT_SIGMOID, sy_reshape(t, gate, SY_DIM(sy_rows(x)))));
 }
 
 sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux, sy_route **route, sy_stats *stats)
@@ -397,8 +424,8 @@ sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux,
     sy_tensor *z = logits_of(b, t, &in, r);
     if (t->status != SY_OK) return &t->empty;
     bool mixes = b->flags & SY_MIXES;
-    sy_tensor *y = mixes ? run_mixed(b, t, &in, z) : run_routed(b, t, &in, z, r, r->aux, stats);
-    if (b->shared_down) y = sy_add(t, y, run_shared(b, t, in.x));
+    sy_tensor *y = seen(t, &in, "experts", mixes ? run_mixed(b, t, &in, z) : run_routed(b, t, &in, z, r, r->aux, stats));
+    if (b->shared_down) y = sy_add(t, y, run_shared(b, t, &in));
     if (route && !mixes && t->status == SY_OK) *route = r;
     return t->status == SY_OK ? y : &t->empty;
 }

@@ -16,6 +16,7 @@ typedef struct sy_block_spec {          /* texts as the user wrote them; borrowe
     int D, F, E, Z;
     int shared_F;                       /* width of the shared expert; 0 = none */
     bool shared_gate;                   /* its output times sigmoid(x . w) (Qwen2-MoE) */
+    bool shared_bias;                   /* its three matrices add biases */
     sy_act shared_act;                  /* of its gate; zeroed: silu */
     double routed_scale;                /* weights times this; 1 */
 } sy_block_spec;
@@ -30,6 +31,7 @@ typedef struct sy_block {
     sy_act    shared_act;
     sy_param *gate;                     /* the linear router's weight [E+Z,D], or NULL when the router declares its own */
     sy_param *shared_up, *shared_gate_proj, *shared_down, *shared_gate;   /* or NULL */
+    sy_param *shared_up_bias, *shared_gate_proj_bias, *shared_down_bias;  /* or NULL */
     sy_counts counts;
     int       carry;                    /* width of the router's state across layers, 0 = none */
     unsigned  flags;                    /* of the router; SY_NEEDCOUNT also when a balance term or an edit needs the counts */

@@ -50,6 +50,11 @@ typedef struct sy_override {            /* per call, from decoding methods and t
     double threshold;
 } sy_override;
 
+typedef struct sy_dump {                /* who wants to see inner tensors */
+    void (*take)(void *arg, const char *name, const sy_tensor *x);      /* x stands until the tape is reset */
+    void *arg;
+} sy_dump;
+
 typedef struct sy_route_in {            /* what a router may look at; T tokens, from any mixture of sequences */
     const sy_site *site; sy_mode mode; int T; sy_tensor *x;     /* [T,D] input of the sublayer, after its norm */
     const int *id, *pos, *seq, *label;  /* [T] token id, place in its sequence, number of its sequence in this batch (0 .. n_seq-1), domain or task (-1 unknown) */
@@ -62,6 +67,7 @@ typedef struct sy_route_in {            /* what a router may look at; T tokens, 
     const sy_route *again;              /* recomputation or gradient check: the first run's route; keep its choices and counts */
     int n_seq;                          /* sequences in this batch */
     const struct sy_term *edit;         /* one more edit, of this call alone (decoding methods); it comes after the block's own; or NULL */
+    const sy_dump *dump;                /* the block's own: gate, experts, shared_expert, ...; or NULL */
 } sy_route_in;
 
 typedef struct sy_step { const sy_counts *counts; int64_t step, steps; double progress; } sy_step;

@@ -9,6 +9,7 @@
 #include "infer/generate.h"
 #include "infer/logits.h"
 #include "methods.h"
+#include "model/family.h"
 #include "model/safetensors.h"
 
 enum { V = 23, T = 9 };
@@ -116,7 +117,7 @@ static void dump(const char *pattern, int prefill, const char *path)
 {
     static float got[T * V];
     sy_dumper d;
-    sy_dumper_open(&d, pattern);
+    sy_dumper_open(&d, model, pattern);
     sy_expect_ok(sy_logits_run(&(sy_logits_job){ .model = model, .id = id, .T = T, .prefill = prefill, .dump = &d }, got, err));
     sy_expect_ok(sy_dumper_write(&d, path, err));
     sy_dumper_close(&d);
@@ -134,7 +135,8 @@ static void inner_tensors_are_written_and_compared(void **state)
     dump("*", 2, b);
     sy_expect_ok(sy_dump_compare(a, b, 0, 0, &d, err));
     assert_null(d.why);
-    assert_int_equal(d.same, 2 + 3 * (1 + 2 + 4 + 1) + 2);       /* embedding, norm; a layer: itself, norms, attention with q k v, mlp; the dense one's gate and up */
+    /* embedding, norm, head; a layer: itself, norms, attention with q k v, context and o, mlp; the dense one's gate, up, act and down, the sparse ones' gate and experts */
+    assert_int_equal(d.same, 3 + 3 * (1 + 2 + 6 + 1) + 4 + 2 * 2);
     sy_real *w = model->layer[1].q->w.data, old = w[3];
     w[3] += 1;
     dump("*", T, b);
@@ -147,9 +149,84 @@ static void inner_tensors_are_written_and_compared(void **state)
     sy_expect_ok(sy_dump_compare(b, a, 0, 0, &d, err));
     assert_string_equal(d.why, "only in the second file");
     sy_dumper none;
-    sy_dumper_open(&none, "model.layer.*");
+    sy_dumper_open(&none, model, "model.layer.*");
     sy_expect_fail(sy_dumper_write(&none, b, err), SY_ENOENT, "no tensor is called 'model.layer.*'");
     sy_dumper_close(&none);
+}
+
+/* A file of a dump, read whole. */
+typedef struct dumped { sy_map map; sy_st st; sy_arena a; } dumped;
+
+static const float *dumped_open(dumped *d, const char *path, const char *name, int64_t cols)
+{
+    memset(d, 0, sizeof *d);
+    sy_expect_ok(sy_map_open(&d->map, path, err));
+    sy_expect_ok(sy_st_parse(&d->st, d->map.data, d->map.size, path, &d->a, err));
+    const sy_st_tensor *t = sy_st_find(&d->st, name);
+    if (!t) fail_msg("%s has no %s", path, name);
+    assert_true(t->type == SY_DT_F32 && t->nd == 2 && t->dim[0] == T && t->dim[1] == cols);
+    float *x = sy_arena_array(&d->a, t->n, sizeof *x);
+    sy_expect_ok(sy_st_read_f32(t, 0, t->n, x, err));
+    return x;
+}
+
+static void dumped_close(dumped *d)
+{
+    sy_map_close(&d->map);
+    sy_arena_free(&d->a);
+}
+
+/* Names are those of the family's modules in transformers; queries, keys and values that a family has in one product stand in one tensor. */
+static void inner_tensors_have_the_names_of_the_family(void **state)
+{
+    static const struct { const char *family, *own, *theirs[3]; } cases[] = {
+        { NULL, "model.layers.0.mlp.gate", { "model.layers.0.mlp.gate" } },
+        { "llama", "model.layers.10.self_attn.q_proj", { "model.layers.10.self_attn.q_proj" } },
+        { "gpt2", "model.embed_positions", { "transformer.wpe" } },
+        { "gpt2", "model.layers.10", { "transformer.h.10" } },
+        { "gpt2", "model.layers.10.mlp", { "transformer.h.10.mlp" } },
+        { "gpt2", "model.layers.10.input_layernorm", { "transformer.h.10.ln_1" } },
+        { "gpt2", "lm_head", { "lm_head" } },
+        { "deepseek_v2", "model.layers.3.mlp.shared_expert.up_proj", { "model.layers.3.mlp.shared_experts.up_proj" } },
+        { "qwen2_moe", "model.layers.3.mlp.shared_expert_gate", { "model.layers.3.mlp.shared_expert_gate" } },
+        { "deepseek_v2", "model.layers.3.mlp.shared_expert_gate", { "model.layers.3.mlp.shared_expert_gate" } },
+        { "granitemoe", "model.layers.3.mlp.gate", { "model.layers.3.block_sparse_moe.router" } },
+        { "granitemoe", "model.layers.3.mlp.experts", { "model.layers.3.block_sparse_moe.experts" } },
+        { "bert", "model.layers.3.input_layernorm", { "encoder.layer.3.attention.output.LayerNorm", "encoder.layer.3.attention.output", "encoder.layer.3.attention" } },
+    };
+    static const struct { const char *family, *name; bool heads; } products[] = { { "gpt2", "transformer.h.1.attn.c_attn", false }, { "gpt_neox", "gpt_neox.layers.1.attention.query_key_value", true } };
+    (void)state;
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_module_name got[SY_MODULE_NAMES];
+        sy_test_case("%s, %s", cases[i].family ? cases[i].family : "an own model", cases[i].own);
+        int n = sy_family_modules(cases[i].family ? sy_family_find(cases[i].family) : NULL, cases[i].own, got);
+        for (int k = 0; k < 3; k++) {
+            assert_true((k < n) == (cases[i].theirs[k] != NULL));
+            if (k < n) assert_string_equal(got[k].name, cases[i].theirs[k]);
+        }
+    }
+    enum { D = 16, HD = 8 };
+    for (size_t i = 0; i < SY_COUNT(products); i++) {
+        char whole[512], parts[512];
+        dumped w, p;
+        sy_test_case("%s", products[i].name);
+        snprintf(whole, sizeof whole, "%s", path_of("whole.safetensors"));
+        snprintf(parts, sizeof parts, "%s", path_of("parts.safetensors"));
+        dump("*", 4, parts);
+        model->family = sy_family_find(products[i].family);
+        dump("*", 4, whole);
+        model->family = NULL;
+        const float *x = dumped_open(&w, whole, products[i].name, 3 * D);
+        for (int k = 0; k < 3; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "model.layers.1.self_attn.%c_proj", "qkv"[k]);
+            const float *y = dumped_open(&p, parts, name, D);
+            for (int t = 0; t < T; t++)
+                for (int c = 0; c < D; c++) assert_true(x[t * 3 * D + (products[i].heads ? (c / HD * 3 + k) * HD + c % HD : k * D + c)] == y[t * D + c]);
+            dumped_close(&p);
+        }
+        dumped_close(&w);
+    }
 }
 
 static const struct { const char *text, *part; } bad[] = {
@@ -178,7 +255,8 @@ static void ids_are_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logits_and_routes_do_not_depend_on_the_prefill), cmocka_unit_test(a_trace_is_a_file), cmocka_unit_test(inner_tensors_are_written_and_compared), cmocka_unit_test(ids_are_read),
+        cmocka_unit_test(logits_and_routes_do_not_depend_on_the_prefill), cmocka_unit_test(a_trace_is_a_file), cmocka_unit_test(inner_tensors_are_written_and_compared), cmocka_unit_test(inner_tensors_have_the_names_of_the_family),
+        cmocka_unit_test(ids_are_read),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -396,6 +396,15 @@ static void keys(void **state)
         { "an attention over another model's states", "gpt2", "\"add_cross_attention\": false", "\"add_cross_attention\": true", SY_EUNSUP, "add_cross_attention" },
         { "a decoder of BERT's", "bert", "\"is_decoder\": false", "\"is_decoder\": true", SY_EUNSUP, "is_decoder" },
         { "positions by distance", "bert", "{", "{\"position_embedding_type\": \"relative_key\",", SY_EUNSUP, "position_embedding_type" },
+        { "scores times nothing", "granitemoe", "\"attention_multiplier\": 0.25", "\"attention_multiplier\": 0", SY_EFORMAT, "'attention_multiplier' is 0" },
+        { "scores turned round", "granitemoe", "\"attention_multiplier\": 0.25", "\"attention_multiplier\": -1", SY_EFORMAT, "'attention_multiplier' is -1" },
+        { "no positions in the scores", "deepseek_v2", "{", "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"attention_factor\": 0},", SY_EUNSUP, "attention_factor is 0" },
+        { "a part of a rotating head", "deepseek_v2", "{", "{\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 4.0, \"partial_rotary_factor\": 0.5},", SY_EUNSUP, "partial_rotary_factor is 0.5" },
+        { "a topk_method of another family", "deepseek_v2", "\"topk_method\": \"greedy\"", "\"topk_method\": \"noaux_tc\"", SY_EUNSUP, "topk_method is 'noaux_tc'" },
+        { "a topk_method of another family", "deepseek_v3", "{", "{\"topk_method\": \"greedy\",", SY_EUNSUP, "topk_method is 'greedy'" },
+        { "scores of another family", "deepseek_v3", "{", "{\"scoring_func\": \"softmax\",", SY_EUNSUP, "scoring_func is 'softmax'" },
+        { "an activation that is not in the code", "gpt_oss", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", SY_EUNSUP, "hidden_act is 'gelu'" },
+        { "layers of a kind that is not known", "gpt_oss", "\"full_attention\"", "\"chunked_attention\"", SY_EUNSUP, "chunked_attention" },
     };
     sy_arena a = { 0 };
     (void)state;

@@ -29,7 +29,7 @@ static const struct { const char *what, *settings; } models[] = {
     { "a dense FFN with limits", "swiglu_alpha=1.7,swiglu_limit=0.5,mlp_bias=true" },
     { "caps, two bases", "attn_logit_softcapping=0.8,final_logit_softcapping=0.7,lm_head_bias=true,sliding_window=5,window_layers='sliding,full',rope_local_base_freq=100" },
     { "longrope", "rope_type=longrope,rope_factor=4,original_max_position_embeddings=6,rope_short_factor='1 1.2',rope_long_factor='1.5 3',rope_long_mscale=1.3" },
-    { "shared expert, groups, a bias that selects", "layers='dense,sparse',router='auxfree:top_k=2,n_group=2,topk_group=1',num_experts=6,shared_expert_intermediate_size=5,shared_expert_gate=true" },
+    { "shared expert, groups, a bias that selects", "layers='dense,sparse',router='auxfree:top_k=2,n_group=2,topk_group=1',num_experts=6,shared_expert_intermediate_size=5,shared_expert_gate=true,shared_expert_bias=true" },
 };
 
 typedef struct bed { sy_engine eng; sy_model *m; sy_route *again[8]; sy_arena keep; } bed;

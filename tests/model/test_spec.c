@@ -67,6 +67,7 @@ static void rules(void **state)
         { "head_dim=5", SY_ESHAPE, "head_dim 5 is odd" },
         { "hidden_size=12,num_attention_heads=4", SY_ESHAPE, "head_dim 3 is odd" },
         { "shared_expert_gate=true,layers=sparse", SY_EARG, "shared_expert_intermediate_size" },
+        { "shared_expert_bias=true,layers=sparse", SY_EARG, "shared_expert_intermediate_size" },
         { "layers=sparse,hidden_size=1048576,intermediate_size=16777216,num_experts=65536", SY_ESHAPE, "parameters" },
         { "hidden_size=10,num_attention_heads=4,head_dim=6", SY_OK, NULL },
         { "num_attention_heads=6,num_key_value_heads=3,head_dim=8", SY_OK, NULL },
@@ -92,7 +93,7 @@ static void sizes(void **state)
 {
     static const char *const sets[] = {
         "layers=dense", "layers=sparse", "layers='dense,sparse',num_key_value_heads=1", "layers=sparse,tie_word_embeddings=true,qk_norm=true",
-        "layers=sparse,shared_expert_intermediate_size=12,shared_expert_gate=true", "layers=sparse,head_dim=6,moe_intermediate_size=10,zero_experts=3", "layers=sparse,num_experts=1,router=topk:top_k=1",
+        "layers=sparse,shared_expert_intermediate_size=12,shared_expert_gate=true", "layers=sparse,shared_expert_intermediate_size=12,shared_expert_bias=true", "layers=sparse,head_dim=6,moe_intermediate_size=10,zero_experts=3", "layers=sparse,num_experts=1,router=topk:top_k=1",
     };
     sy_engine eng;
     (void)state;

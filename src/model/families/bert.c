@@ -28,6 +28,20 @@ static const sy_family_part parts[] = {
     SY_PARTS_END,
 };
 
+/* BertModel, without the prefix of its files. Norms follow the sums, so what a layer gives is what its second norm gives. */
+#define M "encoder.layer.{l}."
+static const sy_family_part modules[] = {
+    { "model.embed_tokens", "embeddings.word_embeddings", 0, 0, 0 }, { "model.embed_positions", "embeddings.position_embeddings", 0, 0, 0 },
+    { "model.embed_types", "embeddings.token_type_embeddings", 0, 0, 0 }, { "model.embed_norm", "embeddings.LayerNorm", 0, 0, 0 }, { "model.embed_norm", "embeddings", 0, 0, 0 },
+    { "model.layers.{l}", "encoder.layer.{l}", 0, 0, 0 },
+    { L "self_attn.q_proj", M "attention.self.query", 0, 0, 0 }, { L "self_attn.k_proj", M "attention.self.key", 0, 0, 0 }, { L "self_attn.v_proj", M "attention.self.value", 0, 0, 0 },
+    { L "self_attn.context", M "attention.self", 0, 0, 0 }, { L "self_attn", M "attention.output.dense", 0, 0, 0 },
+    { L "input_layernorm", M "attention.output.LayerNorm", 0, 0, 0 }, { L "input_layernorm", M "attention.output", 0, 0, 0 }, { L "input_layernorm", M "attention", 0, 0, 0 },
+    { L "mlp.up_proj", M "intermediate.dense", 0, 0, 0 }, { L "mlp.act_fn", M "intermediate.intermediate_act_fn", 0, 0, 0 }, { L "mlp.act_fn", M "intermediate", 0, 0, 0 },
+    { L "mlp", M "output.dense", 0, 0, 0 }, { L "post_attention_layernorm", M "output.LayerNorm", 0, 0, 0 }, { L "post_attention_layernorm", M "output", 0, 0, 0 },
+    SY_PARTS_END,
+};
+
 static const sy_family_skip skips[] = {
     { "*pooler.dense.*", "the pooler is not part of a sentence vector", false },
     { "*embeddings.position_ids", "positions count from 0", false },
@@ -39,5 +53,5 @@ const sy_family sy_family_bert = {
     .name = "bert", .architecture = "BertModel",
     .base = "norm=layer,norm_bias=true,norm_place=post,embedding_norm=true,final_norm=false,lm_head=false,causal=false,learned_positions=true,rope_type=none,ffn_gated=false,"
             "mlp_bias=true,attention_bias=true,attention_out_bias=true",
-    .keys = keys, .ignored = ignored, .parts = parts, .skips = skips, .prefix = "bert.",
+    .keys = keys, .ignored = ignored, .parts = parts, .skips = skips, .modules = modules, .prefix = "bert.",
 };

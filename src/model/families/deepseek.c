@@ -17,5 +17,5 @@ static const sy_family_part parts[] = { SY_PARTS_SHARED, SY_PARTS_END };
 
 const sy_family sy_family_deepseek = {
     .name = "deepseek", .architecture = "DeepseekForCausalLM", .router = "topk", .expert = "swiglu", .rope_theta = 10000,
-    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary,
+    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary, .modules = sy__modules_shared,
 };

@@ -13,7 +13,7 @@ static const sy_family_key keys[] = {
     SY_KEY("n_routed_experts num_experts", "num_experts", NULL),
     SY_KEY("num_experts_per_tok", "router.num_experts_per_tok", NULL),
     SY_KEY("attention_bias", "attention_bias", "false"), SY_KEY("attention_bias", "attention_out_bias", "false"),
-    SY_KEY_ONLY("mlp_bias", "false"), SY_KEY_ONLY("scoring_func", "softmax"),
+    SY_KEY_ONLY("scoring_func", "softmax"),
     SY_KEYS_END,
 };
 
@@ -69,12 +69,30 @@ static void write_routing(sy_config_writing *w)
 
 static const char *const routing_keys[] = { "topk_method", "n_group", "topk_group", "routed_scaling_factor", "norm_topk_prob", NULL };
 static const sy_family_group routing = { routing_keys, read_routing, write_routing };
-static const sy_family_group *const groups[] = { &sy__keys_rope, &sy__keys_first_dense, &sy__keys_shared, &routing, NULL };
+
+/* mlp_bias is of the dense FFN and of the shared experts, never of the others. */
+static sy_status read_bias(sy_config_reading *r, sy_err *err)
+{
+    sy_spec *s = &r->c->spec;
+    SY_TRY(sy_json_get_bool(r->root, r->path, "mlp_bias", false, &s->mlp_bias, err));
+    s->shared_expert_bias = s->mlp_bias && s->shared_expert_intermediate_size;
+    return SY_OK;
+}
+
+static void write_bias(sy_config_writing *w)
+{
+    const sy_spec *s = w->s;
+    sy_json_key(&w->j, "mlp_bias"), sy_json_bool(&w->j, s->shared_expert_intermediate_size ? s->shared_expert_bias : s->mlp_bias);
+}
+
+static const char *const bias_keys[] = { "mlp_bias", NULL };
+static const sy_family_group bias = { bias_keys, read_bias, write_bias };
+static const sy_family_group *const groups[] = { &sy__keys_rope, &sy__keys_first_dense, &sy__keys_shared, &routing, &bias, NULL };
 static const char *const ignored[] = { "aux_loss_alpha", "seq_aux", "ep_size", "head_dim", "qk_head_dim", NULL };
 
-static const sy_family_part parts[] = { SY_PARTS_EXPERTS("model.layers.{l}.mlp", "gate_proj", "up_proj", "down_proj"), SY_PARTS_SHARED, SY_PARTS_FUSED("model.layers.{l}.mlp"), SY_PARTS_END };
+static const sy_family_part parts[] = { SY_PARTS_EXPERTS("model.layers.{l}.mlp", "gate_proj", "up_proj", "down_proj"), SY_PARTS_SHARED, SY_PARTS_SHARED_BIAS, SY_PARTS_FUSED("model.layers.{l}.mlp"), SY_PARTS_END };
 
 const sy_family sy_family_deepseek_v2 = {
     .name = "deepseek_v2", .architecture = "DeepseekV2ForCausalLM", .base = "attention=mla,rope_interleaved=true", .router = "topk", .expert = "swiglu", .rope_theta = 10000,
-    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = sy__skip_rotary,
+    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = sy__skip_rotary, .modules = sy__modules_shared,
 };

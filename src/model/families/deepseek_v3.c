@@ -6,13 +6,13 @@ static const sy_family_key keys[] = {
     SY_KEYS_COMMON("0", "4096", "1e-6"),
     SY_KEY_FFN, SY_KEY_ACT("hidden_act"), SY_KEY_ACT("expert.hidden_act"),
     SY_KEYS_MLA,
-    SY_KEY("rope_interleave", "rope_interleaved", "true"),
+    SY_KEY_NONE("rope_interleave", "rope_interleaved", "true", "false"),
     SY_KEY("moe_intermediate_size", "moe_intermediate_size", NULL),
     SY_KEY("n_routed_experts num_local_experts", "num_experts", NULL),
     SY_KEY("num_experts_per_tok", "router.num_experts_per_tok", "8"),
     SY_KEY("n_group", "router.n_group", "8"), SY_KEY("topk_group", "router.topk_group", "4"),
     SY_KEY("routed_scaling_factor", "router.routed_scaling_factor", "2.5"),
-    SY_KEY("norm_topk_prob", "router.norm_topk_prob", "true"),
+    SY_KEY_NONE("norm_topk_prob", "router.norm_topk_prob", "true", "false"),
     SY_KEY("attention_bias", "attention_bias", "false"), SY_KEY("attention_bias", "attention_out_bias", "false"),
     SY_KEY_ONLY("scoring_func", "sigmoid"), SY_KEY_ONLY("topk_method", "noaux_tc"),
     SY_KEYS_END,
@@ -25,5 +25,5 @@ static const sy_family_skip skips[] = { SY_SKIP_ROTARY, SY_SKIP_MTP, SY_SKIPS_EN
 
 const sy_family sy_family_deepseek_v3 = {
     .name = "deepseek_v3", .architecture = "DeepseekV3ForCausalLM", .base = "attention=mla", .router = "auxfree:scoring_func=sigmoid", .expert = "swiglu", .rope_theta = 10000,
-    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .fp8 = true,
+    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .modules = sy__modules_shared, .fp8 = true,
 };

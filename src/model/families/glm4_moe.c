@@ -26,5 +26,5 @@ static const sy_family_skip skips[] = { SY_SKIP_ROTARY, SY_SKIP_MTP, SY_SKIPS_EN
 
 const sy_family sy_family_glm4_moe = {
     .name = "glm4_moe", .architecture = "Glm4MoeForCausalLM", .router = "auxfree:scoring_func=sigmoid,group_score=top2,group_mask=inf", .expert = "swiglu", .rope_theta = 10000,
-    .partial_rotary_factor = 0.5, .keys = keys, .groups = groups, .parts = parts, .skips = skips,
+    .partial_rotary_factor = 0.5, .keys = keys, .groups = groups, .parts = parts, .skips = skips, .modules = sy__modules_shared,
 };

@@ -55,6 +55,15 @@ static const sy_family_part parts[] = {
     SY_PARTS_END,
 };
 
+static const sy_family_part modules[] = {
+    { "model.embed_tokens", "transformer.wte", 0, 0, 0 }, { "model.embed_positions", "transformer.wpe", 0, 0, 0 }, { "model.norm", "transformer.ln_f", 0, 0, 0 },
+    { "model.layers.{l}", "transformer.h.{l}", 0, 0, 0 }, { L "input_layernorm", H "ln_1", 0, 0, 0 }, { L "post_attention_layernorm", H "ln_2", 0, 0, 0 },
+    { L "self_attn", H "attn", 0, 0, 0 }, { L "self_attn.o_proj", H "attn.c_proj", 0, 0, 0 },
+    { L "self_attn.q_proj", H "attn.c_attn", 0, 0, 3 }, { L "self_attn.k_proj", H "attn.c_attn", 0, 1, 3 }, { L "self_attn.v_proj", H "attn.c_attn", 0, 2, 3 },
+    { L "mlp.up_proj", H "mlp.c_fc", 0, 0, 0 }, { L "mlp.act_fn", H "mlp.act", 0, 0, 0 }, { L "mlp.down_proj", H "mlp.c_proj", 0, 0, 0 },
+    SY_PARTS_END,
+};
+
 static const sy_family_skip skips[] = {
     { "*h.{l}.attn.bias", "a stored causal mask", true },
     { "*h.{l}.attn.masked_bias", "a constant of the causal mask", false },
@@ -64,5 +73,5 @@ static const sy_family_skip skips[] = {
 const sy_family sy_family_gpt2 = {
     .name = "gpt2", .architecture = "GPT2LMHeadModel",
     .base = "norm=layer,norm_bias=true,learned_positions=true,rope_type=none,ffn_gated=false,mlp_bias=true,attention_bias=true,attention_out_bias=true",
-    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .prefix = "transformer.",
+    .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .modules = modules, .prefix = "transformer.",
 };

@@ -62,6 +62,15 @@ static const sy_family_part parts[] = {
     SY_PARTS_END,
 };
 
+static const sy_family_part modules[] = {
+    { "model.embed_tokens", "gpt_neox.embed_in", 0, 0, 0 }, { "model.norm", "gpt_neox.final_layer_norm", 0, 0, 0 }, { "model.layers.{l}", "gpt_neox.layers.{l}", 0, 0, 0 },
+    { L "self_attn", N "attention", 0, 0, 0 }, { L "self_attn.o_proj", N "attention.dense", 0, 0, 0 },
+    { L "self_attn.q_proj", N "attention.query_key_value", SY_LAY_HEADS, 0, 3 }, { L "self_attn.k_proj", N "attention.query_key_value", SY_LAY_HEADS, 1, 3 },
+    { L "self_attn.v_proj", N "attention.query_key_value", SY_LAY_HEADS, 2, 3 },
+    { L "mlp.up_proj", N "mlp.dense_h_to_4h", 0, 0, 0 }, { L "mlp.act_fn", N "mlp.act", 0, 0, 0 }, { L "mlp.down_proj", N "mlp.dense_4h_to_h", 0, 0, 0 },
+    SY_PARTS_END,
+};
+
 static const sy_family_skip skips[] = {
     { "*layers.{l}.attention.bias", "a stored causal mask", true },
     { "*layers.{l}.attention.masked_bias", "a constant of the causal mask", false },
@@ -70,5 +79,5 @@ static const sy_family_skip skips[] = {
 
 const sy_family sy_family_gpt_neox = {
     .name = "gpt_neox", .architecture = "GPTNeoXForCausalLM", .base = "norm=layer,norm_bias=true,ffn_gated=false,mlp_bias=true",
-    .rope_theta = 10000, .partial_rotary_factor = 0.25, .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .prefix = "gpt_neox.",
+    .rope_theta = 10000, .partial_rotary_factor = 0.25, .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = skips, .modules = modules, .prefix = "gpt_neox.",
 };

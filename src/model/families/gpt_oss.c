@@ -32,5 +32,5 @@ static const sy_family_part parts[] = {
 
 const sy_family sy_family_gpt_oss = {
     .name = "gpt_oss", .architecture = "GptOssForCausalLM", .base = "layers=sparse,attention_sinks=true,rope_type=yarn,rope_factor=32,rope_truncate=false,original_max_position_embeddings=4096", .router = "topk:norm_topk_prob=true,router_bias=true", .expert = "swiglu_clamped",
-    .rope_theta = 150000, .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = sy__skip_rotary, .mxfp4 = true,
+    .rope_theta = 150000, .keys = keys, .groups = groups, .ignored = ignored, .parts = parts, .skips = sy__skip_rotary, .modules = sy__modules_router, .mxfp4 = true,
 };

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const sy_family_part sy__modules_shared[] = { { "model.layers.{l}.mlp.shared_expert", "model.layers.{l}.mlp.shared_experts", 0, 0, 0 }, SY_PARTS_END };
+const sy_family_part sy__modules_router[] = { { "model.layers.{l}.mlp.gate", "model.layers.{l}.mlp.router", 0, 0, 0 }, SY_PARTS_END };
 const sy_family_skip sy__skip_rotary[] = { SY_SKIP_ROTARY, SY_SKIPS_END };
 
 static sy_status no_memory(const sy_config_reading *r, sy_err *err) { return sy_fail(err, SY_ENOMEM, "%s: no memory for its layers", r->path); }
@@ -58,6 +60,8 @@ static sy_status read_stretch(sy_config_reading *r, const json_t *p, sy_err *err
     double fast = 0, slow = 0, factor = 0;
     long long original = 0;
     for (size_t i = 0; i < SY_COUNT(real); i++) SY_TRY(sy_json_get_real(p, r->path, real[i].key, real[i].llama3 && s->rope_type == SY_ROPE_LLAMA3, 0, 1e6, real[i].to, err));
+    if (json_is_number(json_object_get(p, "attention_factor")) && !(s->rope_attention_factor > 0))
+        return sy_fail(err, SY_EUNSUP, "%s: attention_factor is 0, which takes all positions out of the scores; leave it out, or give a number above 0", r->path);
     SY_TRY(sy_json_get_real(p, r->path, "beta_fast", false, 0, 1e6, &fast, err));
     SY_TRY(sy_json_get_real(p, r->path, "beta_slow", false, 0, 1e6, &slow, err));
     if (fast > 0) s->rope_beta_fast = fast;

@@ -77,6 +77,12 @@ extern const sy_family_group sy__keys_alpha;
     { "model.layers.{l}.mlp.shared_expert.gate_proj.weight", "model.layers.{l}.mlp.shared_experts.gate_proj.weight", 0, 0, 0 }, \
     { "model.layers.{l}.mlp.shared_expert.up_proj.weight", "model.layers.{l}.mlp.shared_experts.up_proj.weight", 0, 0, 0 },     \
     { "model.layers.{l}.mlp.shared_expert.down_proj.weight", "model.layers.{l}.mlp.shared_experts.down_proj.weight", 0, 0, 0 }
+#define SY_PARTS_SHARED_BIAS \
+    { "model.layers.{l}.mlp.shared_expert.gate_proj.bias", "model.layers.{l}.mlp.shared_experts.gate_proj.bias", 0, 0, 0 }, \
+    { "model.layers.{l}.mlp.shared_expert.up_proj.bias", "model.layers.{l}.mlp.shared_experts.up_proj.bias", 0, 0, 0 },     \
+    { "model.layers.{l}.mlp.shared_expert.down_proj.bias", "model.layers.{l}.mlp.shared_experts.down_proj.bias", 0, 0, 0 }
+extern const sy_family_part sy__modules_shared[];    /* the shared expert's module is called shared_experts */
+extern const sy_family_part sy__modules_router[];    /* the router's module is called router, not gate */
 #define SY_PARTS_END { NULL, NULL, 0, 0, 0 }
 
 #define SY_SKIP_ROTARY { "*.rotary_emb.inv_freq", "angles of the rotation follow from config.json", false }

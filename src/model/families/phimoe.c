@@ -25,5 +25,5 @@ static const sy_family_part parts[] = {
 
 const sy_family sy_family_phimoe = {
     .name = "phimoe", .architecture = "PhimoeForCausalLM", .base = "layers=sparse,norm=layer,norm_bias=true", .router = "sparsemixer", .expert = "swiglu", .rope_theta = 1e6, .rope_mscales = true,
-    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary, .ignored = ignored,
+    .keys = keys, .groups = groups, .parts = parts, .skips = sy__skip_rotary, .modules = sy__modules_router, .ignored = ignored,
 };
