@@ -104,7 +104,8 @@ sy_status sy_dumper_write(const sy_dumper *d, const char *path, sy_err *err)
 
 /* The parts of names in the order in which a pass makes them; others come behind, by their letters, numbers by their value. */
 static const char *const flow[] = {
-    "wte", "wpe", "word_embeddings", "token_type_embeddings", "position_embeddings", "embed_in", "embed_tokens", "embed_types", "embed_positions", "embed_norm", "embeddings", "h", "layers", "layer",
+    "wte", "wpe", "word_embeddings", "token_type_embeddings", "position_embeddings", "embed_in", "embed_tokens", "embed_types", "embed_positions", "embed_norm", "embeddings", "model", "transformer",
+    "gpt_neox", "encoder", "h", "layers", "layer",
     "ln_1", "input_layernorm", "q_a_proj", "q_a_layernorm", "q_b_proj", "q_proj", "k_proj", "v_proj", "kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj", "c_attn", "query_key_value", "query", "key", "value",
     "q_norm", "k_norm", "context", "self", "o_proj", "self_attn", "attn", "attention", "ln_2", "post_attention_layernorm", "gate", "router", "shared_expert", "shared_experts", "shared_expert_gate",
     "gate_proj", "up_proj", "c_fc", "dense_h_to_4h", "act_fn", "intermediate_act_fn", "act", "intermediate", "down_proj", "c_proj", "dense_4h_to_h", "dense", "LayerNorm", "output", "mlp", "block_sparse_moe",

@@ -63,14 +63,14 @@ int sy_family_modules(const sy_family *f, const char *own, sy_module_name out[SY
     int n = 0;
     for (const sy_family_part *row = f ? f->modules : NULL; row && row->own; row++) if ((rest = after(row->own, own, layer)) && rest > best) best = rest;
     for (const sy_family_part *row = f ? f->modules : NULL; row && row->own && best > own && n < SY_MODULE_NAMES; row++) {
-        if ((rest = after(row->own, own, layer)) != best) continue;
+        if ((rest = after(row->own, own, layer)) != best || !*row->file) continue;
         const char *at = strstr(row->file, "{l}");
         int head = at ? (int)(at - row->file) : (int)strlen(row->file);
         out[n] = (sy_module_name){ .layout = row->layout, .part = row->part, .parts = row->parts };
         snprintf(out[n].name, sizeof out[n].name, "%.*s%s%s%s", head, row->file, at ? layer : "", at ? at + 3 : "", rest);
         n++;
     }
-    if (n) return n;
+    if (best > own) return n;
     out[0] = (sy_module_name){ .parts = 0 };
     snprintf(out[0].name, sizeof out[0].name, "%s", own);
     return 1;

@@ -76,7 +76,8 @@ const sy_family *sy_family_find(const char *name);   /* by model_type; NULL: non
 /* A module of transformers that gives what one of model.h's names stands for, or some columns of it: `part` of `parts`, laid out as rows of a tensor are. */
 enum { SY_MODULE_NAMES = 4 };
 typedef struct sy_module_name { char name[96]; unsigned layout; int part, parts; } sy_module_name;
-/* Those of one own name, by the longest rows that it begins with; without one it keeps its name. f may be NULL. Returns their number, 1 or more. */
+/* Those of one own name, by the longest rows that it begins with; without one it keeps its name. f may be NULL. Returns their number; 0: a row with an
+ * empty name says that there is none. */
 int sy_family_modules(const sy_family *f, const char *own, sy_module_name out[SY_MODULE_NAMES]);
 
 /* --- config.json ----------------------------------------------------------------------------------------------------------- */

@@ -192,6 +192,7 @@ static void inner_tensors_have_the_names_of_the_family(void **state)
         { "deepseek_v2", "model.layers.3.mlp.shared_expert_gate", { "model.layers.3.mlp.shared_expert_gate" } },
         { "granitemoe", "model.layers.3.mlp.gate", { "model.layers.3.block_sparse_moe.router" } },
         { "granitemoe", "model.layers.3.mlp.experts", { "model.layers.3.block_sparse_moe.experts" } },
+        { "bert", "model.layers.3.mlp", { NULL } },
         { "bert", "model.layers.3.input_layernorm", { "encoder.layer.3.attention.output.LayerNorm", "encoder.layer.3.attention.output", "encoder.layer.3.attention" } },
     };
     static const struct { const char *family, *name; bool heads; } products[] = { { "gpt2", "transformer.h.1.attn.c_attn", false }, { "gpt_neox", "gpt_neox.layers.1.attention.query_key_value", true } };

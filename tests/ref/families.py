@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -95,9 +96,9 @@ class DeepseekV1(torch.nn.Module):
     def forward_all(self, ids, dtype):
         c, w = self.c, {k: v.to(dtype) for k, v in self.w.items()}
         n, D, H, KV = len(ids), c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"]
-        hd, act = D // H, torch.nn.functional.silu
+        hd, act, stretch = D // H, transformers.activations.ACT2FN[c["hidden_act"]], (c["rope_scaling"] or {}).get("factor", 1)
         norm = lambda x, g: w[g] * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + c["rms_norm_eps"]))
-        angle = torch.outer(torch.arange(n, dtype=dtype), 1 / c["rope_theta"] ** (torch.arange(0, hd, 2, dtype=dtype) / hd))
+        angle = torch.outer(torch.arange(n, dtype=dtype) / stretch, 1 / c["rope_theta"] ** (torch.arange(0, hd, 2, dtype=dtype) / hd))
         cos, sin = (torch.cat([f(angle)] * 2, -1)[:, None] for f in (torch.cos, torch.sin))
         rope = lambda x: x * cos + torch.cat([-x[..., hd // 2:], x[..., : hd // 2]], -1) * sin
         ffn = lambda x, p: (act(x @ w[p + "gate_proj.weight"].T) * (x @ w[p + "up_proj.weight"].T)) @ w[p + "down_proj.weight"].T
@@ -227,13 +228,17 @@ CASES = {
                     MLA | dict(q_lora_rank=12, n_shared_experts=1, topk_method="group_limited_greedy", n_group=3, topk_group=2, routed_scaling_factor=4.0, first_k_dense_replace=0, dtype="bfloat16",
                                rope_parameters=YARN | dict(rope_theta=10000.0, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707)),
                     MLA | dict(q_lora_rank=None, n_shared_experts=1, topk_method="greedy", n_group=1, topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0, first_k_dense_replace=1, num_hidden_layers=3,
-                               attention_bias=True, tie_word_embeddings=True)],
+                               attention_bias=True, tie_word_embeddings=True),
+                    MLA | dict(q_lora_rank=10, n_shared_experts=2, topk_method="greedy", n_group=1, topk_group=1, first_k_dense_replace=1, mlp_bias=True,
+                               rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=10000.0, mscale_all_dim=1.0))],
     "deepseek_v3": [MLA | dict(q_lora_rank=12, n_shared_experts=1, n_group=1, topk_group=1, first_k_dense_replace=1, routed_scaling_factor=2.5),
                     MLA | dict(q_lora_rank=None, n_shared_experts=2, n_group=3, topk_group=2, first_k_dense_replace=0, norm_topk_prob=True, dtype="bfloat16",
                                rope_parameters=YARN | dict(rope_theta=10000.0, mscale=1.0, mscale_all_dim=1.0)),
                     MLA | dict(q_lora_rank=8, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=2, num_hidden_layers=3, rope_interleave=False, norm_topk_prob=False, attention_bias=True,
                                tie_word_embeddings=True),
-                    MLA | dict(q_lora_rank=20, n_routed_experts=4, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=1, packed="fp8")],
+                    MLA | dict(q_lora_rank=20, n_routed_experts=4, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=1, packed="fp8"),
+                    MLA | dict(q_lora_rank=None, n_shared_experts=1, n_group=1, topk_group=1, first_k_dense_replace=0, norm_topk_prob=None, rope_interleave=None,
+                               rope_parameters=dict(rope_type="dynamic", factor=4.0, rope_theta=10000.0, mscale_all_dim=0.7))],
     "bert": [BERT, BERT | dict(type_vocab_size=3, hidden_act="gelu_new", layer_norm_eps=1e-5, dtype="bfloat16"), BERT | dict(num_attention_heads=2, num_hidden_layers=3, hidden_act="relu")],
     "gpt_oss": [OSS, OSS | dict(num_hidden_layers=3, layer_types=["full_attention", "sliding_attention", "full_attention"], sliding_window=9, num_experts_per_tok=1,
                                 rope_parameters=dict(rope_type="default", rope_theta=10000.0), dtype="bfloat16"),
@@ -307,6 +312,21 @@ def long_factors():
         return (angle.cos() * scale).to(x.dtype), (angle.sin() * scale).to(x.dtype)
     from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
     PhimoeRotaryEmbedding.forward = forward
+
+
+def makers_weights():
+    """The router of DeepSeek-V2 by its makers' rule: chosen weights are divided by their sum, or else multiplied by the factor."""
+    from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe, DeepseekV2TopkRouter
+    theirs, make = DeepseekV2TopkRouter.forward, DeepseekV2Moe.__init__
+
+    def forward(self, hidden_states):
+        z, w, which = theirs(self, hidden_states)
+        return z, w / w.sum(-1, keepdim=True) if self.norm_topk_prob and self.top_k > 1 else w, which
+
+    def init(self, config):
+        make(self, config)
+        self.gate.norm_topk_prob = config.norm_topk_prob
+    DeepseekV2TopkRouter.forward, DeepseekV2Moe.__init__ = forward, init
 
 
 def run(model, ids):
@@ -513,6 +533,104 @@ def random_bert(r):
 SWEEPS = {f.__name__[7:]: f for f in (random_mistral, random_phimoe, random_gpt2, random_gpt_neox, random_bert)}
 
 
+def heads_of(r, keys):
+    return r.choice([n for n in (1, 2, 3, 4, 6) if keys["num_attention_heads"] % n == 0])
+
+
+def grouped(r, least=1):
+    """n_routed_experts, n_group, topk_group and num_experts_per_tok that fit each other; `least` experts in a group."""
+    groups, each = r.choice([1, 1, 2, 3, 4]), r.choice([n for n in (1, 2, 3, 4) if n >= least])
+    kept = r.randint(1, groups)
+    return dict(n_routed_experts=groups * each, n_group=groups, topk_group=kept, num_experts_per_tok=r.randint(1, min(4, kept * each)))
+
+
+def sparse_layers(r, keys):
+    return dict(intermediate_size=r.choice([16, 24, 40, 41]), moe_intermediate_size=r.choice([8, 12, 16, 17]), n_shared_experts=r.choice([1, 2, 3]),
+                first_k_dense_replace=r.choice([0, 0, 1, keys["num_hidden_layers"] - 1]))
+
+
+def latent(r):
+    """Sizes of latent attention. A rotation of any kind may come with mscale_all_dim, which counts in the scores under all of them."""
+    keys, _ = decoder(r, own_width=False)
+    turning = r.choice([2, 4, 6, 8])
+    keys |= dict(num_key_value_heads=keys["num_attention_heads"], q_lora_rank=r.choice([None, None, 6, 12, 20]), kv_lora_rank=r.choice([4, 8, 16, 17]), qk_nope_head_dim=r.choice([1, 4, 7, 8]),
+                 qk_rope_head_dim=turning, v_head_dim=r.choice([1, 5, 6, 8, 12]))
+    kinds = ("default", "linear", "llama3", "yarn", "yarn", "yarn", "longrope") + ("dynamic",) * (turning > 2)
+    if r.random() < 0.85:
+        p = keys["rope_parameters"] = rotation(r, turning, keys["max_position_embeddings"], kinds)
+        if "factor" not in p:
+            p.pop("mscale_all_dim", None)
+        elif r.random() < 0.3:
+            p["mscale_all_dim"] = r.choice([0.707, 1.0, 2.0])
+    return keys | sparse_layers(r, keys) | some(r, hidden_act=ACTS, rms_norm_eps=[1e-6, 1e-5, 1e-2], tie_word_embeddings=[True, False], attention_bias=[True, False], routed_scaling_factor=[1.0, 2.5, 16.0, 0.5],
+                                                norm_topk_prob=[True, False])
+
+
+def random_deepseek_v2(r):
+    keys = latent(r)
+    keys |= grouped(r) | some(r, mlp_bias=[True, False])
+    for odd in "kv_lora_rank", "qk_nope_head_dim":               # complex numbers are views of pairs there
+        keys[odd] += keys[odd] % 2
+    keys["topk_method"] = r.choice(["greedy", "group_limited_greedy", "group_limited_greedy"])
+    if keys["topk_method"] == "greedy":
+        keys |= dict(num_experts_per_tok=r.randint(1, min(4, keys["n_routed_experts"]))) | r.choice([{}, dict(n_group=None, topk_group=None)])
+    return keys
+
+
+def random_deepseek_v3(r):
+    keys = latent(r) | grouped(r, 2) | some(r, rope_interleave=[True, False, None])
+    if r.random() < 0.1:
+        keys["norm_topk_prob"] = None
+    return keys
+
+
+def random_deepseek(r):
+    keys, _ = decoder(r, own_width=False)
+    keys |= dict(V1) | keys | sparse_layers(r, keys) | dict(num_key_value_heads=heads_of(r, keys), n_routed_experts=r.choice([2, 4, 6, 9]), moe_layer_freq=r.choice([1, 1, 2, 3]))
+    keys |= dict(num_experts_per_tok=r.randint(1, min(4, keys["n_routed_experts"])), n_shared_experts=r.choice([None, 1, 2, 3]), first_k_dense_replace=r.choice([0, 0, 1]), norm_topk_prob=r.choice([True, False]),
+                 hidden_act=r.choice(ACTS), rms_norm_eps=r.choice([1e-6, 1e-5, 1e-3]), rope_theta=r.choice([10000.0, 100.0, 1e6]), attention_bias=r.choice([True, False]), tie_word_embeddings=r.choice([True, False]))
+    if keys["num_hidden_layers"] > 1 and r.random() < 0.3:
+        keys["rope_scaling"] = dict(type="linear", factor=r.choice([2.0, 4.0]))
+    return keys
+
+
+def random_gpt_oss(r):
+    keys, width = decoder(r)
+    experts = r.choice([2, 3, 4, 6, 8])
+    keys |= dict(head_dim=keys.get("head_dim", width), num_key_value_heads=heads_of(r, keys), intermediate_size=r.choice([8, 16, 17]), num_local_experts=experts, num_experts_per_tok=r.randint(1, min(4, experts)),
+                 sliding_window=r.choice([1, 2, 3, 12, 63, 64, 65, 96, 200]))
+    if r.random() < 0.5:
+        keys["layer_types"] = [r.choice(["full_attention", "sliding_attention"]) for _ in range(keys["num_hidden_layers"])]
+    if r.random() < 0.1:
+        keys |= dict(sliding_window=None, layer_types=["full_attention"] * keys["num_hidden_layers"])
+    if r.random() < 0.8:
+        keys["rope_parameters"] = rotation(r, width, keys["max_position_embeddings"])
+    if r.random() < 0.2:
+        keys |= dict(hidden_size=32, intermediate_size=32, packed="mxfp4")
+    return keys | some(r, rms_norm_eps=[1e-6, 1e-5, 1e-3], tie_word_embeddings=[True, False], attention_bias=[True, False], swiglu_limit=[7.0, 1.0, 0.3, 100.0], swiglu_alpha=[1.702, 1.0, 0.5], router_aux_loss_coef=[0.0, 0.01])
+
+
+def random_glm4_moe(r):
+    keys, width = decoder(r, (8, 10, 12, 14, 16))
+    if r.random() < 0.8:
+        keys["rope_parameters"] = rotation(r, width, keys["max_position_embeddings"], partial=(0.25, 0.3, 0.5, 0.75, 1.0))
+    return keys | sparse_layers(r, keys) | grouped(r, 2) | dict(num_key_value_heads=heads_of(r, keys)) | some(r, hidden_act=ACTS, rms_norm_eps=[1e-6, 1e-5, 1e-3], tie_word_embeddings=[True, False],
+                                                                                                           attention_bias=[True, False], routed_scaling_factor=[1.0, 2.5, 0.5], norm_topk_prob=[True, False], use_qk_norm=[True, False])
+
+
+def random_granitemoe(r):
+    keys, width = decoder(r)
+    experts = r.choice([2, 3, 4, 6, 9])
+    if r.random() < 0.8:
+        keys["rope_parameters"] = rotation(r, width, keys["max_position_embeddings"])
+    return keys | dict(num_key_value_heads=heads_of(r, keys), intermediate_size=r.choice([8, 16, 17]), num_local_experts=experts, num_experts_per_tok=r.randint(1, min(4, experts))) | some(
+        r, hidden_act=ACTS, rms_norm_eps=[1e-6, 1e-5, 1e-3], tie_word_embeddings=[True, False], attention_bias=[True, False], embedding_multiplier=[1.0, 3.0, 12], residual_multiplier=[1.0, 0.22],
+        attention_multiplier=[1.0, 0.1, 0.015625], logits_scaling=[1.0, 6.0, 0.5], router_aux_loss_coef=[0.0, 0.01])
+
+
+SWEEPS |= {f.__name__[7:]: f for f in (random_deepseek_v2, random_deepseek_v3, random_deepseek, random_gpt_oss, random_glm4_moe, random_granitemoe)}
+
+
 def older(r, config):
     """config.json as transformers 4 spelled it, half of the time."""
     p = config.get("rope_parameters")
@@ -530,11 +648,11 @@ def older(r, config):
         config["original_max_position_embeddings"] = p.pop("original_max_position_embeddings")
 
 
-def computed(program, folder, ids, experts):
+def computed(program, folder, ids, experts, prompt=PROMPT):
     """What the program computes of a folder: logits and experts, or its refusal."""
     ids_at, out = os.path.join(folder, "ids.txt"), os.path.join(folder, "out.safetensors")
     open(ids_at, "w").write(" ".join(map(str, ids.tolist())))
-    done = subprocess.run([program, "logits", folder, "--ids", ids_at, "-o", out, "--prefill", str(PROMPT), "--quiet"] + ["--routes"] * (experts is not None), capture_output=True, text=True)
+    done = subprocess.run([program, "logits", folder, "--ids", ids_at, "-o", out, "--prefill", str(prompt), "--quiet"] + ["--routes"] * (experts is not None), capture_output=True, text=True)
     if done.returncode:
         return None, None, done.stderr.strip()
     got = load_file(out)
@@ -568,6 +686,45 @@ def sweep_encoder(program, folder, ids):
     return max((first - torch.stack([h[0] for h in hidden])).abs().max().item(), sums), None
 
 
+def other_ways(program, folder, ids, logits, experts):
+    """The same model in one pass, latent attention without its short way of decoding, and written by the program: what differs, or None."""
+    config = json.load(open(os.path.join(folder, "config.json")))
+    turn = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    by_length = turn.get("rope_type", turn.get("type")) in ("dynamic", "longrope")           # there keys keep the turn of the pass that made them
+    got, chosen, why = (logits, experts, None) if by_length else computed(program, folder, ids, experts, len(ids))
+    if why or (got - logits).abs().max() > 2e-4 or (experts is not None and not torch.equal(chosen, experts)):
+        return why or "in one pass it differs"
+    if experts is None or len(experts):                          # a family of mixtures cannot say a model without
+        out = folder + "-written"
+        shutil.rmtree(out, ignore_errors=True)
+        done = subprocess.run([program, "convert", folder, out, "--quiet"], capture_output=True, text=True)
+        if done.returncode:
+            return "convert: " + done.stderr.strip()
+        if json.load(open(os.path.join(out, "config.json")))["model_type"] not in ("switchyard", "deepseek"):
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager", output_loading_info=True)
+            bad = {k: v for k, v in info.items() if v}
+            if bad or (run(model.eval(), ids)[0] - logits).abs().max() > 1e-5 * max(1, logits.abs().max()):         # gelu_python is written as gelu: other roundings
+                return f"as the program writes it, transformers gives other logits {bad}"
+        elif config["model_type"] != "deepseek":
+            return "the program wrote another family"
+    if config.get("kv_lora_rank"):
+        own = folder + "-own"
+        shutil.rmtree(own, ignore_errors=True)
+        done = subprocess.run([program, "convert", folder, own, "--family", "switchyard", "--quiet"], capture_output=True, text=True)
+        if done.returncode:
+            return "convert --family switchyard: " + done.stderr.strip()
+        at = os.path.join(own, "config.json")
+        spec = json.load(open(at)) | dict(mla_absorb=False)
+        json.dump(spec, open(at, "w"))
+        for rest in "SHA256SUMS", "ledger.json":
+            if os.path.exists(os.path.join(own, rest)):
+                os.remove(os.path.join(own, rest))
+        got, _, why = computed(program, own, ids, experts)
+        if why or (got - logits).abs().max() > 2e-4:
+            return "without mla_absorb: " + (why or f"logits differ by {(got - logits).abs().max():.3g}")
+    return None
+
+
 def sweep_one(program, family, keys, r, folder):
     """(difference, None), or (None, what is wrong)."""
     state = r.getstate()
@@ -594,7 +751,81 @@ def sweep_one(program, family, keys, r, folder):
     off = (got - logits).abs().max().item()
     if experts is not None and not torch.equal(chosen, experts):
         return None, f"{(chosen != experts).any(-1).sum()} tokens have other experts; logits differ by {off:.3g}"
+    if off < 2e-4 and (why := other_ways(program, folder, ids, logits, experts)):
+        return None, why
     return (off, None) if off < 2e-4 else (None, f"logits differ by {off:.3g}")
+
+
+# --- inner tensors ----------------------------------------------------------------------------------------------------------------
+
+
+def inner(folder, ids):
+    """What every module gives for every id, rows by ids, and the routers' weights and choices by ascending expert; modules that do not give a row an id."""
+    family = json.load(open(os.path.join(folder, "config.json")))["model_type"]
+    model = auto(family).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager").eval()
+    seen, routes, others = {}, [], set()
+
+    def hook(module, args, out, name):
+        outs = out if isinstance(out, tuple) else (out,)
+        x = next((x for x in outs if torch.is_tensor(x)), None)
+        if x is None or name in seen or x.numel() % len(ids) or len(ids) not in x.shape[:3] or "rotary" in name:
+            others.add(name)
+            return
+        seen[name] = x.detach().reshape(len(ids), -1).float().clone()                   # clip_qkv is done in place
+        chosen = next((x for x in outs if torch.is_tensor(x) and x.dtype == torch.int64 and x.dim() == 2), None)
+        if chosen is not None:
+            weights = next(x for x in reversed(outs) if torch.is_tensor(x) and x.is_floating_point() and x.shape == chosen.shape)
+            order = chosen.argsort(-1)
+            routes.append((chosen.gather(1, order), weights.gather(1, order)))
+    for name, module in model.named_modules():
+        if name:
+            module.register_forward_hook(lambda m, a, o, name=name: hook(m, a, o, name))
+    with torch.no_grad():
+        model(ids[None], use_cache=False)
+    return seen, routes, sorted(others - set(seen))
+
+
+def general(names):
+    return sorted({re.sub(r"\.\d+", ".{l}", n) for n in names})
+
+
+def dump(family, program):
+    """Every inner tensor that the program names as transformers does, of two models of a family: in one pass, and behind a cache."""
+    worst, at, count, ours, theirs = 0, "", 0, set(), set()
+    for i, keys in enumerate(CASES[family]):
+        if "packed" in keys:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            _, ids = checkpoint(folder, family, keys, 100 * i + 1)
+            want, routes, others = inner(folder, ids)
+            at_ids, out, into = (os.path.join(folder, n) for n in ("ids.txt", "out.safetensors", "inner.safetensors"))
+            open(at_ids, "w").write(" ".join(map(str, ids.tolist())))
+            whole = family == "bert" or keys.get("rope_parameters", {}).get("rope_type") in ("dynamic", "longrope")       # the rotation follows the length of each pass
+            for prompt in (len(ids),) if whole else (len(ids), PROMPT):
+                more = [] if family == "bert" else ["-o", out, "--prefill", str(prompt)] + ["--routes"] * (len(routes) > 0)
+                subprocess.run([program, "logits", folder, "--ids", at_ids, "--dump", "*:" + into, "--quiet"] + more, check=True)
+                got = load_file(into)
+                if family != "bert":
+                    result = load_file(out)
+                    scaled = want["lm_head"] / json.load(open(os.path.join(folder, "config.json"))).get("logits_scaling", 1)
+                    assert (result["logits"] - scaled).abs().max() < 2e-4, (family, i, "logits")
+                    for l, (chosen, weights) in enumerate(routes):
+                        order = result["experts"][l].argsort(-1)
+                        assert torch.equal(result["experts"][l].gather(1, order).long(), chosen), (family, i, l, "experts")
+                        off = (result["weights"][l].gather(1, order) - weights).abs().max().item()
+                        assert off < 2e-4, (family, i, l, "weights", off)
+                for name in got.keys() & want.keys():
+                    assert got[name].shape == want[name].shape, (family, i, name, got[name].shape, want[name].shape)
+                    off = (got[name] - want[name]).abs().max().item()
+                    count += 1
+                    if not off < 2e-4:
+                        print(f"{family} {i}, prefill {prompt}: {name} differs by {off:.3g}", flush=True)
+                    if not off <= worst:
+                        worst, at = off, name
+                ours |= got.keys() - want.keys()
+                theirs |= (want.keys() - got.keys()) | set(others)
+    print(f"{family}: {count} tensors, at most {worst:.2g} apart ({at}); only here: {general(ours)}; only in transformers: {general(theirs)}", flush=True)
+    return worst >= 2e-4
 
 
 def sweep(family, count, seed, program, keep):
@@ -629,8 +860,12 @@ def main():
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("ignore", FutureWarning)
     long_factors()
+    makers_weights()
     if a.check:
         check(a.what[0])
+    elif a.what[:1] == ["dump"]:
+        transformers.logging.set_verbosity_error()
+        sys.exit(sum(dump(f, a.switchyard) for f in a.what[1:] or [f for f in CASES if f != "deepseek"]) > 0)
     elif a.what[:1] == ["sweep"]:
         sys.exit(sum(sweep(f, a.count, a.seed, a.switchyard, a.keep) for f in a.what[1:] or SWEEPS) > 0)
     else:

@@ -35,10 +35,10 @@ static const sy_family_part modules[] = {
     { "model.embed_types", "embeddings.token_type_embeddings", 0, 0, 0 }, { "model.embed_norm", "embeddings.LayerNorm", 0, 0, 0 }, { "model.embed_norm", "embeddings", 0, 0, 0 },
     { "model.layers.{l}", "encoder.layer.{l}", 0, 0, 0 },
     { L "self_attn.q_proj", M "attention.self.query", 0, 0, 0 }, { L "self_attn.k_proj", M "attention.self.key", 0, 0, 0 }, { L "self_attn.v_proj", M "attention.self.value", 0, 0, 0 },
-    { L "self_attn.context", M "attention.self", 0, 0, 0 }, { L "self_attn", M "attention.output.dense", 0, 0, 0 },
+    { L "self_attn.context", M "attention.self", 0, 0, 0 }, { L "self_attn.o_proj", M "attention.output.dense", 0, 0, 0 }, { L "self_attn", "", 0, 0, 0 },
     { L "input_layernorm", M "attention.output.LayerNorm", 0, 0, 0 }, { L "input_layernorm", M "attention.output", 0, 0, 0 }, { L "input_layernorm", M "attention", 0, 0, 0 },
     { L "mlp.up_proj", M "intermediate.dense", 0, 0, 0 }, { L "mlp.act_fn", M "intermediate.intermediate_act_fn", 0, 0, 0 }, { L "mlp.act_fn", M "intermediate", 0, 0, 0 },
-    { L "mlp", M "output.dense", 0, 0, 0 }, { L "post_attention_layernorm", M "output.LayerNorm", 0, 0, 0 }, { L "post_attention_layernorm", M "output", 0, 0, 0 },
+    { L "mlp.down_proj", M "output.dense", 0, 0, 0 }, { L "mlp", "", 0, 0, 0 }, { L "post_attention_layernorm", M "output.LayerNorm", 0, 0, 0 }, { L "post_attention_layernorm", M "output", 0, 0, 0 },
     SY_PARTS_END,
 };
 
