@@ -39,13 +39,13 @@ static int make_model(void **state)
     return 0;
 }
 
-/* Runs `command` (bash, in the test's folder) with its input from a pipe; once it has mapped a file whose path holds `part`, that file keeps 4096 bytes, and
+/* Runs `command` (bash, in the test's folder) with its input from a pipe; once it has mapped a file whose path ends with `part`, that file keeps 4096 bytes, and
  * the process gets a line. Its exit code. */
 static int cut_under(const char *part, const char *command)
 {
     return shell_in("", "rm -f line; mkfifo line; { %s; } < line > said 2>&1 & p=$!; exec 7> line; "
-                        "for i in $(seq 400); do f=$(cat /proc/$(pgrep -P $p | head -1)/maps /proc/$p/maps 2>/dev/null | grep -o '/.*%s.*' | head -1); [ -n \"$f\" ] && break; sleep 0.01; done; "
-                        "[ -n \"$f\" ] || { echo 'never mapped'; cat said; exit 98; }; truncate -s 4096 \"$f\"; echo 'Once upon a time' >&7; exec 7>&-; wait $p; s=$?; cat said; exit $s", command, part);
+                        "for i in $(seq 400); do f=$(cat /proc/$(pgrep -P $p | head -1)/maps /proc/$p/maps 2>/dev/null | grep -o '/.*%s$' | head -1); [ -n \"$f\" ] && break; sleep 0.01; done; "
+                        "[ -n \"$f\" ] || { echo 'never mapped'; cat said; exit 98; }; truncate -s 4096 \"$f\"; trap '' PIPE; echo 'Once upon a time' >&7; exec 7>&-; wait $p; s=$?; cat said; exit $s", command, part);
 }
 
 static void expect_cut(const char *what, int code)
@@ -74,7 +74,7 @@ static void cut_in_use(void **state)
         snprintf(line, sizeof line, "exec $SY eval %s --data text.txt --threads 3", models[i]);
         expect_cut("eval", cut_under(i ? "model.gguf" : "model.safetensors", line));
     }
-    expect_cut("train", cut_under("[.]tokens", "exec $SY train --data text.txt --out run --set hidden_size=32 --set num_hidden_layers=1 --set steps=1000000 --threads 2"));
+    expect_cut("train", cut_under("[.]tokens", "exec $SY train --data text.txt --out run --set hidden_size=32 --set num_hidden_layers=1 --set steps=1000000 --set max_minutes=1 --threads 2"));
 }
 
 int main(void)
