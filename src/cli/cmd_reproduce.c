@@ -1,37 +1,20 @@
 /* cli/cmd_reproduce.c - switchyard reproduce: a method against its baseline, and the page with the result. */
-#include <string.h>
-
-#include "build_info.h"
-#include "cli/cli.h"
+#include "cli/watch.h"
 #include "core/file.h"
 #include "experiments/experiment.h"
 
-typedef struct args { sy_list data; const char *store, *out; int seeds; double budget; bool no_tuning; } args;
+typedef struct args { sy_list data; const char *store, *out; int seeds, jobs; double budget; bool no_tuning; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text of the language-model beds: name=path"),
     SY_FLAG(args, out, "out", 'o', SY_FLAG_TEXT, "FILE", "where the page goes; default: standard output"),
     SY_FLAG(args, store, "store", 0, SY_FLAG_TEXT, "DIR", "finished runs are kept here and not run again; default: runs"),
     SY_FLAG(args, seeds, "seeds", 0, SY_FLAG_INT, "N", "seeds; default: five on cr, three on lm-tiny"),
+    SY_FLAG(args, jobs, "jobs", 'j', SY_FLAG_INT, "N", "runs side by side, a thread each; default: one, on all threads. The bits are the same"),
     SY_FLAG(args, budget, "budget", 0, SY_FLAG_REAL, "SHARE", "share of every run's steps, for a quick look: 0.05; default 1; the page says so"),
     SY_FLAG(args, no_tuning, "no-tuning", 0, SY_FLAG_ON, NULL, "every arm at its defaults; the page says so"),
     { 0 }
 };
-
-static bool stopping(void *arg) { return *((sy_cli *)arg)->stop; }
-
-struct watch { sy_progress bar; bool open; sy_cli *cli; };
-
-static void tell(void *arg, const char *what, int done, int all)
-{
-    struct watch *w = arg;
-    if (!w->open) {
-        sy_progress_open(&w->bar, stderr, "runs", all, w->cli->progress);
-        w->bar.unit = "run";
-        w->open = true;
-    }
-    sy_progress_at(&w->bar, done, what);
-}
 
 static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_err *err)
 {
@@ -43,21 +26,18 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     const sy_experiment *x = sy_experiment_find(words[0], err);
     if (!x) return SY_ENOENT;
     SY_TRY(sy_cli_engine(cli, err));
-    sy_bed_context c = { .eng = &cli->eng, .data = arg->data.v, .n_data = arg->data.n, .stop = stopping, .arg = cli };
-    struct watch w = { .cli = cli };
-    sy_experiment_options o = { .seeds = arg->seeds, .store = arg->store ? arg->store : "runs", .budget = arg->budget, .tune = !arg->no_tuning, .tell = tell, .arg = &w };
+    sy_bed_context c = { .eng = &cli->eng, .data = arg->data.v, .n_data = arg->data.n, .stop = sy_watch_stop, .arg = cli };
+    sy_watch w = { .cli = cli };
+    sy_experiment_options o = { .seeds = arg->seeds, .store = arg->store ? arg->store : "runs", .side_by_side = arg->jobs, .budget = arg->budget, .tune = !arg->no_tuning, .tell = sy_watch_tell, .arg = &w };
     sy_buf page = { 0 };
     sy_status st = sy_experiment_run(&c, x, &o, &page, err);
-    if (w.open) sy_progress_close(&w.bar, NULL);
+    sy_watch_close(&w, st);
     if (st == SY_OK) {
-        char budget[48] = "";
-        if (arg->budget) snprintf(budget, sizeof budget, " --budget %g", arg->budget);
-        sy_buf_printf(&page, "\nMade by `switchyard reproduce %s`", x->key);
-        for (int i = 0; i < arg->data.n; i++) {
-            const char *eq = strchr(arg->data.v[i], '='), *slash = strrchr(arg->data.v[i], '/');
-            sy_buf_printf(&page, "%s%.*s%s%s", i ? ", " : " with --data ", eq ? (int)(eq - arg->data.v[i] + 1) : 0, arg->data.v[i], slash ? slash + 1 : arg->data.v[i], "");
-        }
-        sy_buf_printf(&page, "%s (version %s, commit %s, kernels %s).\n", budget, SY_VERSION, SY_COMMIT, cli->eng.k->name);
+        char words[160];
+        snprintf(words, sizeof words, "reproduce %s", x->key);
+        sy_buf_text(&page, "\nMade by ");
+        sy_made_by(&page, words, arg->data.v, arg->data.n, arg->budget, cli->eng.k->name);
+        sy_buf_text(&page, ".\n");
         if (page.failed) st = sy_fail(err, SY_ENOMEM, "no memory for the page");
         else if (arg->out) st = sy_file_write(arg->out, page.data, page.n, err);
         else fputs(page.data, stdout);

@@ -57,6 +57,7 @@ sy_status sy_evaluate(sy_model *m, const sy_data *d, int rows, const sy_eval_hoo
         all.bytes += line->bytes;
         all.nats += line->nats;
     }
+    out->madds = t.madds;
     sy_tape_free(&t);
     SY_TRY(st);
     if (!out->lines) return sy_fail(err, SY_EARG, "no text is held out; give --eval-data or a val_fraction above 0");

@@ -16,6 +16,7 @@ static inline double sy_eval_per_byte(const sy_eval_line *l) { return l->bytes ?
 typedef struct sy_evaluation {
     sy_eval_line *line;                 /* [lines]: domains that hold something out, then "all" */
     int           lines;
+    uint64_t      madds;                /* multiply-adds of the pass */
     sy_stats     *stats;                /* [sparse layers], by domain of the data; NULL for a dense model */
 } sy_evaluation;
 

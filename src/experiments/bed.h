@@ -12,9 +12,12 @@
 
 enum { SY_MAX_METRICS = 24 };
 
+/* What both beds measure, where it exists: loss; train_loss (mean over the last hundred steps or so, as they were trained); domain.NAME (loss of a domain);
+ * maxvio, specialisation, experts_per_token (real experts), by the held-out text; flops_per_token of the held-out forward and train_flops_per_token, both
+ * counted in products; parameters, active_parameters; train_gmadds. */
 typedef struct sy_metric { char name[48]; double value; } sy_metric;
 
-typedef struct sy_trial_result {        /* what one run measured; "loss" is what arms are compared by: lower is better; "domain.NAME": its part on a domain */
+typedef struct sy_trial_result {        /* what one run measured; "loss" is what arms are compared by, held out in serving mode: lower is better. */
     sy_metric m[SY_MAX_METRICS];
     int       n;
 } sy_trial_result;
@@ -36,6 +39,8 @@ typedef struct sy_bed_context {         /* what beds need beside the trial */
     void       *arg;
 } sy_bed_context;
 
+/* Numbers that the parameters hold, without buffers. */
+double sy_bed_parameters(const sy_params *p);
 /* Steps of a run that has `steps` of them at its whole budget. */
 static inline int sy_budget_steps(const sy_trial *t, int steps)
 {

@@ -170,6 +170,7 @@ static sy_status one_step(bed *b, const sy_optim *o, sy_err *err)
             sy_tape_reset(&b->tape);
             b->tape.record = pass == 1;
             sy_tensor *loss = forward(b, pass ? SY_TRAIN : SY_COUNT_PASS, 0, (uint64_t)b->step * (uint64_t)b->o.batch_size + (uint64_t)(i * n), n, i, b->o.micro_batches, &losses, NULL, NULL);
+            SY_TRY(sy_tape_status(&b->tape, err));
             if (pass && !i) b->trained *= b->step ? 0.99 : 0;
             if (pass) b->trained += (b->step ? 0.01 : 1) * (double)loss->x[0] / b->o.micro_batches;
             for (int l = 0; l < losses.n; l++) loss = sy_add(&b->tape, loss, losses.l[l].value);
@@ -206,6 +207,7 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
     double mse = 0, load = 0;
     SY_TRY(sy_stats_init(&s, b->o.num_experts, b->o.zero_experts, DOMAINS, &b->arena, err));
     b->tape.record = false;
+    b->tape.madds = 0;
     for (int from = 0; from < HELD_OUT; from += n) {
         int m = HELD_OUT - from < n ? HELD_OUT - from : n;
         sy_tape_reset(&b->tape);
@@ -224,6 +226,9 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
         sy_metric_add(out, "experts_per_token", load / HELD_OUT);
         sy_metric_add(out, "least_share", load > 0 ? (double)least * s.E / load : 0);
     }
+    sy_metric_add(out, "flops_per_token", 2 * (double)b->tape.madds / HELD_OUT);
+    sy_metric_add(out, "train_flops_per_token", 2 * (double)b->madds / ((double)b->o.steps * b->o.batch_size));
+    sy_metric_add(out, "parameters", sy_bed_parameters(&b->params));
     for (int k = 1; b->o.slim && k <= b->o.num_experts && k <= 9; k++) {
         sy_override over = { .k = k };
         char name[24];

@@ -1,19 +1,9 @@
-/* experiments/experiment.h - a method against its baseline: tuned alike, the same seeds and data, a verdict by rule, and a page.
- *
- * Tuning: every arm over learning rate x {1/2, 1, 2} and, where it has one, its main coefficient x {1/3, 1, 3}, on one seed that is not used again.
- * Verdict: difference of means against twice its standard error, else "no difference at this size". Finished runs are kept in one
- * store, so that an experiment can be stopped at any time and continued. */
+/* experiments/experiment.h - a method against its baseline under the rules of arms.h, and a page. Finished runs are kept in one store, so that an
+ * experiment can be stopped at any time and continued. */
 #ifndef SY_EXPERIMENT_H
 #define SY_EXPERIMENT_H
 
-#include "core/buffer.h"
-#include "experiments/bed.h"
-
-typedef struct sy_arm {
-    const char *name;
-    const char *settings;               /* "$C" stands for the coefficient */
-    double      coef;                   /* main coefficient at scale 1; 0 = it has none */
-} sy_arm;
+#include "experiments/arms.h"
 
 typedef struct sy_experiment {
     const char *key, *title, *paper, *bed;
@@ -29,9 +19,10 @@ const sy_experiment *sy_experiment_find(const char *key, sy_err *err);
 typedef struct sy_experiment_options {
     int         seeds;                  /* 0: five on cr, three on lm-tiny */
     const char *store;                  /* folder of finished runs; made when absent */
+    int         side_by_side;           /* runs at a time: trials.h */
     double      budget;                 /* share of every run's steps, above 0, at most 1; 0: 1. The page says so */
     bool        tune;                   /* false: every arm at scale 1 (the page says so) */
-    void      (*tell)(void *arg, const char *what, int done, int all);
+    void      (*tell)(const sy_trials *t, const char *what, void *arg);
     void       *arg;
 } sy_experiment_options;
 

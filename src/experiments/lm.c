@@ -8,7 +8,7 @@
 #include "model/tokenizer.h"
 #include "train/step.h"
 
-typedef struct bed { sy_arena arena, objectives; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; } bed;
+typedef struct bed { sy_arena arena, objectives; sy_config config; sy_tokenizer *tok; sy_data *data; sy_stepper stepper; double trained; int64_t tokens; } bed;
 
 /* Config of the recipe, tokenizer and data, as `trial` wants them. */
 static sy_status open_data(bed *b, const sy_bed_context *c, const sy_trial *trial, sy_err *err)
@@ -55,16 +55,23 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
         snprintf(name, sizeof name, "domain.%.40s", e.line[i].name);
         sy_metric_add(out, name, sy_eval_per_byte(&e.line[i]));
     }
-    double vio = 0, spec = 0;
+    double vio = 0, spec = 0, used = 0;
     for (int i = 0; i < m->n_sparse; i++) {
-        vio += sy_stats_maxvio(&e.stats[i]) / m->n_sparse;
-        spec += sy_stats_specialisation(&e.stats[i]) / m->n_sparse;
+        const sy_stats *at = &e.stats[i];
+        double load = 0;
+        for (int x = 0; x < at->E; x++) load += (double)at->load[x];
+        vio += sy_stats_maxvio(at) / m->n_sparse;
+        spec += sy_stats_specialisation(at) / m->n_sparse;
+        used += at->tokens ? load / (double)at->tokens / m->n_sparse : 0;
     }
-    if (m->n_sparse) sy_metric_add(out, "maxvio", vio), sy_metric_add(out, "specialisation", spec);
-    double total, active, madds, k = sy_model_nominal_k(m);
-    sy_spec_size(&m->spec, k ? k : m->spec.num_experts, &total, &active, &madds);
-    sy_metric_add(out, "parameters", total);
-    sy_metric_add(out, "active_parameters", active);
+    if (m->n_sparse) sy_metric_add(out, "maxvio", vio), sy_metric_add(out, "specialisation", spec), sy_metric_add(out, "experts_per_token", used);
+    double nominal, active, counted = sy_bed_parameters(&m->params), k = sy_model_nominal_k(m);
+    sy_spec_size(&m->spec, k ? k : m->spec.num_experts, &nominal, &active, NULL);
+    sy_metric_add(out, "train_loss", b->trained);
+    sy_metric_add(out, "parameters", counted);
+    sy_metric_add(out, "active_parameters", active + counted - nominal);        /* what a router has of its own is always in use */
+    sy_metric_add(out, "flops_per_token", 2 * (double)e.madds / (double)e.line[e.lines - 1].tokens);
+    sy_metric_add(out, "train_flops_per_token", 2 * (double)b->stepper.madds / (double)b->tokens);
     sy_metric_add(out, "train_gmadds", (double)b->stepper.madds / 1e9);
     return SY_OK;
 }
@@ -86,6 +93,8 @@ sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_res
     while (st == SY_OK && b.stepper.step < b.stepper.steps) {
         sy_step_result r;
         st = sy_stepper_run(&b.stepper, &r, err);
+        if (st == SY_OK && !r.skipped) b.trained = b.tokens ? 0.99 * b.trained + 0.01 * r.loss : r.loss;
+        if (st == SY_OK) b.tokens += r.tokens;
         if (st == SY_OK && c->stop && c->stop(c->arg)) st = sy_fail(err, SY_ESTOP, "stopped");
     }
     if (st == SY_OK) st = measure(&b, out, err);

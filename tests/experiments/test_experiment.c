@@ -141,12 +141,12 @@ static const sy_experiment tiny = { "tiny", "three arms", "arXiv:0000.00000", "c
 
 static int told;
 static char last[200];
-static void tell(void *arg, const char *what, int done, int all)
+static void tell(const sy_trials *t, const char *what, void *arg)
 {
     (void)arg;
     told++;
-    assert_true(done < all);
-    snprintf(last, sizeof last, "%s (%d of %d)", what, done + 1, all);
+    assert_true(t->done < t->all && t->found <= t->done);
+    snprintf(last, sizeof last, "%s (%d of %d)", what, t->done + 1, t->all);
 }
 
 static sy_status go(const char *store, int seeds, bool tune, double budget, sy_buf *page, sy_err *err)
@@ -181,7 +181,7 @@ static void test_store(void **state)
     sy_test_case("stopped on the way");
     stop_at = asked + 9;                             /* inside the fifth run of two steps */
     assert_int_equal(go(store, 2, false, 0, &first, err), SY_ESTOP);
-    assert_non_null(strstr(e.text, "tiny, arm other"));
+    assert_non_null(strstr(e.text, "tiny: other, lr x 1, coefficient x 1, seed 2: stopped"));
     stop_at = 0;
     assert_int_equal(files_in(store), 4);
     sy_test_case("continued");
