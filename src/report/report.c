@@ -4,29 +4,10 @@
 #include <stdio.h>
 
 #include "core/utf8.h"
+#include "report/page.h"
 #include "report/sheet.h"
 
-/* Made from report.html, report.css and report.js by the build; each ends with NUL. */
-extern const char sy__report_html[], sy__report_css[], sy__report_js[];
-
 /* --- HTML ----------------------------------------------------------------------------------------------------------- */
-
-/* Text for elements and quoted attributes; what is unseen becomes U+FFFD. */
-static void html(sy_buf *o, const char *text)
-{
-    for (size_t i = 0, n = strlen(text); i < n;) {
-        uint32_t c;
-        int len = sy_utf8_next(text + i, n - i, &c);
-        if (len < 0 || sy__is_unseen(c)) sy_buf_text(o, "\xEF\xBF\xBD");
-        else if (c == '<') sy_buf_text(o, "&lt;");
-        else if (c == '>') sy_buf_text(o, "&gt;");
-        else if (c == '&') sy_buf_text(o, "&amp;");
-        else if (c == '"') sy_buf_text(o, "&quot;");
-        else if (c == '\'') sy_buf_text(o, "&#39;");
-        else sy_buf_put(o, text + i, (size_t)len);
-        i += (size_t)(len < 0 ? -len : len);
-    }
-}
 
 /* JSON inside a script element: outside of strings none of these characters stands, so escaping them all keeps the value. */
 static void script_safe(sy_buf *o, const char *json, size_t n)
@@ -47,20 +28,10 @@ static void script_safe(sy_buf *o, const char *json, size_t n)
     sy_buf_put(o, json + from, n - from);
 }
 
-static void number(sy_buf *o, const char *fmt, double v)
-{
-    char b[64];
-    if (!isfinite(v)) { sy_buf_text(o, "\u2013"); return; }
-    snprintf(b, sizeof b, fmt, v);
-    for (const char *p = b; *p; p++)
-        if (*p == '-') sy_buf_text(o, "\u2212");
-        else sy_buf_put(o, p, 1);
-}
-
 static void cell(sy_buf *o, const char *class, const char *fmt, double v)
 {
     sy_buf_printf(o, "<td class=\"num%s\">", class);
-    number(o, fmt, v);
+    sy__number(o, fmt, v);
     sy_buf_text(o, "</td>");
 }
 
@@ -68,7 +39,7 @@ static void title_html(const sy__sheet *s, sy_buf *o)
 {
     for (int i = 0; i < s->n; i++) {
         if (i) sy_buf_text(o, s->n == 2 ? " against " : i == s->n - 1 ? " and " : ", ");
-        html(o, s->label[s->n == 2 ? (i ? s->base : 1 - s->base) : i]);
+        sy__html(o, s->label[s->n == 2 ? (i ? s->base : 1 - s->base) : i]);
     }
 }
 
@@ -96,7 +67,7 @@ static void verdict_html(const sy__sheet *s, sy_buf *o)
         if (s->n > 1 && i == s->base) continue;
         if (!sy__judge(s, i, &v)) {
             sy_buf_text(o, "<p class=\"verdict\">");
-            html(o, s->label[i]);
+            sy__html(o, s->label[i]);
             sy_buf_text(o, s->n > 1 ? " cannot be compared: it or the baseline has no held-out loss yet.</p>\n" : " has no held-out loss yet.</p>\n");
             continue;
         }
@@ -108,14 +79,14 @@ static void verdict_html(const sy__sheet *s, sy_buf *o)
             continue;
         }
         sy_buf_text(o, "<p class=\"verdict\"><strong>");
-        html(o, s->label[i]);
+        sy__html(o, s->label[i]);
         sy_buf_printf(o, "</strong> reaches %.3f %s on held-out text, <strong>", v.loss, sy__unit_of(s));
         if (v.diff) {
             sy_buf_printf(o, "%.3f (", fabs(v.diff));
-            number(o, "%.1f", 100 * fabs(v.diff) / fabs(v.base));
+            sy__number(o, "%.1f", 100 * fabs(v.diff) / fabs(v.base));
             sy_buf_printf(o, " %%) %s</strong> ", v.diff < 0 ? "below" : "above");
         } else sy_buf_text(o, "the same as</strong> ");
-        html(o, s->label[s->base]);
+        sy__html(o, s->label[s->base]);
         if (v.domains) sy_buf_printf(o, "; lower in %d of %d domains", v.lower, v.domains);
         sy_buf_text(o, ".</p>\n<p class=\"basis\">Basis: ");
         sy__basis(s, i, o);
@@ -128,10 +99,10 @@ static void verdict_html(const sy__sheet *s, sy_buf *o)
 static void tile(sy_buf *o, const char *name, const char *value, const char *small)
 {
     sy_buf_printf(o, "<div><dt>%s</dt><dd>", name);
-    html(o, value);
+    sy__html(o, value);
     if (small && *small) {
         sy_buf_text(o, "<small>");
-        html(o, small);
+        sy__html(o, small);
         sy_buf_text(o, "</small>");
     }
     sy_buf_text(o, "</dd></div>\n");
@@ -183,8 +154,8 @@ static void notes_html(const sy__sheet *s, sy_buf *o)
     for (int i = 0; i < s->n; i++)
         for (size_t k = 0; k < s->runs[i].n_note; k++) {
             sy_buf_text(o, "<li>");
-            if (s->n > 1) { html(o, s->label[i]); sy_buf_text(o, ": "); }
-            html(o, s->runs[i].note[k]);
+            if (s->n > 1) { sy__html(o, s->label[i]); sy_buf_text(o, ": "); }
+            sy__html(o, s->runs[i].note[k]);
             sy_buf_text(o, "</li>\n");
         }
     sy_buf_text(o, "</ul></div>\n");
@@ -193,7 +164,7 @@ static void notes_html(const sy__sheet *s, sy_buf *o)
 static void row_begin(sy_buf *o, const char *domain)
 {
     sy_buf_printf(o, "<tr%s><th scope=\"row\">", sy__is_all(domain) ? " class=\"sum\"" : "");
-    html(o, domain);
+    sy__html(o, domain);
     sy_buf_text(o, "</th>");
 }
 
@@ -218,17 +189,17 @@ static void table_one(const sy__sheet *s, sy_buf *o)
 static void table_many(const sy__sheet *s, bool bytes, sy_buf *o)
 {
     sy_buf_printf(o, "<div class=\"wide\"><table class=\"data\"><caption><span>%s at the last evaluation, over the whole held-out text; the lowest of a row is bold. Differences are against ", bytes ? "Nats per byte" : "Nats per token");
-    html(o, s->label[s->base]);
+    sy__html(o, s->label[s->base]);
     sy_buf_text(o, ".</span></caption>\n<thead><tr><th scope=\"col\">Domain</th>");
     for (int i = 0; i < s->n; i++) {
         sy_buf_text(o, "<th scope=\"col\" class=\"num\">");
-        html(o, s->label[i]);
+        sy__html(o, s->label[i]);
         sy_buf_text(o, "</th>");
     }
     for (int i = 0; i < s->n; i++) {
         if (i == s->base) continue;
         sy_buf_text(o, "<th scope=\"col\" class=\"num\">");
-        if (s->n > 2) html(o, s->label[i]);
+        if (s->n > 2) sy__html(o, s->label[i]);
         sy_buf_text(o, s->n > 2 ? ", difference</th><th scope=\"col\" class=\"num\">%</th>" : "Difference</th><th scope=\"col\" class=\"num\">%</th>");
     }
     sy_buf_text(o, "</tr></thead>\n<tbody>\n");
