@@ -51,7 +51,7 @@ static void analysed_html(const sy__sheet *s, int i, sy_buf *o)
     double tokens = sy__at_key(a, "tokens");
     char b[32];
     sy_buf_text(o, "<p class=\"verdict\">The routes of ");
-    html(o, s->label[i]);
+    sy__html(o, s->label[i]);
     if (isfinite(tokens)) sy_buf_printf(o, " over %s tokens of %zu domain%s", sy__si(tokens, b), domains, domains == 1 ? "" : "s");
     if (languages) sy_buf_printf(o, "%s %zu languages", isfinite(tokens) ? ", and of" : " over", languages);
     sy_buf_text(o, ".</p>\n");
