@@ -1,19 +1,20 @@
 """Ids, offsets and texts of `switchyard tokenize` against the `tokenizers` package, over many texts and tokenizers; and how fast both are.
 
-    python tests/ref/check_tokenizers.py BINARY [--data DIR] [--random N] [--seed N] [--speed] TOKENIZER.JSON...
+    python tests/ref/check_tokenizers.py BINARY [--data DIR] [--random N] [--seed N] [--speed | --long] TOKENIZER.JSON...
 
 For every tokenizer: each line of each text below DIR, N random texts of code points that Unicode 12 assigns and of what tokenizers trip over, and N texts of
 broken UTF-8 (which the package never sees: Python replaces it by U+FFFD). Plain text and text with special tokens and a frame, offsets, decoding. Ends
-with 1 at the first tokenizer that differs and prints how. --speed encodes the longest texts on one thread, best of three.
+with 1 when a tokenizer differs and prints how. --speed compares the speeds over DIR/text, --long encodes 131072 times one character.
 """
 import argparse
 import glob
 import json
 import os
 import random
+import resource
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import unicodedata
 
@@ -75,70 +76,112 @@ def lines_of(data):
         yield from open(path, "rb").read().split(b"\n")
 
 
+def program(binary, path, data, *flags):
+    return subprocess.run([binary, "tokenize", path, "-q", *flags], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
 def ours(binary, path, texts, *flags):
-    run = subprocess.run([binary, "tokenize", path, "--json", "-q", "--separator", SEPARATOR.decode().replace("\n", "\\n"), *flags], input=SEPARATOR.join(texts) + SEPARATOR, stdout=subprocess.PIPE, check=True)
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    """The lines that the program prints: "ID:BEGIN-END ..."."""
+    return program(binary, path, SEPARATOR.join(texts) + SEPARATOR, "--offsets", "--separator", SEPARATOR.decode().replace("\n", "\\n"), *flags).split(b"\n")[:-1]
+
+
+def line_of(e):
+    return " ".join([f"{i}:{b}-{e}" for i, (b, e) in zip(e.ids, e.offsets)]).encode()
 
 
 def decoded(binary, path, ids, *flags):
-    run = subprocess.run([binary, "tokenize", path, "--decode", "--json", "-q", *flags], input="\n".join(" ".join(map(str, i)) for i in ids).encode() + b"\n", stdout=subprocess.PIPE, check=True)
-    return [json.loads(line)["text"] for line in run.stdout.splitlines()]
+    return [json.loads(line)["text"] for line in program(binary, path, "\n".join(" ".join(map(str, i)) for i in ids).encode() + b"\n", "--decode", "--json", *flags).splitlines()]
 
 
-def check(binary, path, texts):
+def survives(t, text):
+    """The package panics at some added tokens that lie in blanks."""
+    try:
+        t.encode(text)
+        return True
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":
+            raise
+        return False
+
+
+def check_block(binary, path, t, texts, fragile=False):
     """None, or what differs first."""
-    t = Tokenizer.from_file(path)
-    t.no_truncation()
-    t.no_padding()
+    for special in (False, True) if fragile else ():
+        t.encode_special_tokens = not special
+        texts = [text for text in texts if survives(t, text.decode("utf-8", "replace"))]
+    strings = [text.decode("utf-8", "replace") for text in texts]
     for special in (False, True):
         t.encode_special_tokens = not special
-        got = ours(binary, path, texts, "--offsets", *(("--special", "--add-special") if special else ()))
-        want = [t.encode(text.decode("utf-8", "replace"), add_special_tokens=special) for text in texts]
+        got = ours(binary, path, texts, *(("--special", "--add-special") if special else ()))
+        want = t.encode_batch(strings, add_special_tokens=special)
         if len(got) != len(want):
             return f"{len(got)} outputs for {len(want)} texts"
         for text, g, w in zip(texts, got, want):
-            if g["ids"] != w.ids:
-                return f"special {special}: ids of {text!r}\n  got  {g['ids']}\n  want {w.ids}\n       {w.tokens}"
-            if [tuple(o) for o in g["offsets"]] != w.offsets:
-                return f"special {special}: offsets of {text!r}\n  got  {g['offsets']}\n  want {w.offsets}\n       {w.tokens}"
+            if g != (line := line_of(w)):
+                return f"special {special}: {text!r}\n  got  {g.decode()}\n  want {line.decode()}\n       {w.tokens}"
         ids = [w.ids for w in want]
+        del want
         for flag, skip in ((), True), (("--special",), False):
-            for i, g in zip(ids, decoded(binary, path, ids, *flag)):
-                w = t.decode(i, skip_special_tokens=skip)
+            for i, g, w in zip(ids, decoded(binary, path, ids, *flag), t.decode_batch(ids, skip_special_tokens=skip)):
                 if g != w:
                     return f"text of {i}, special tokens {'left out' if skip else 'kept'}\n  got  {g!r}\n  want {w!r}"
     return None
 
 
-def speed(binary, path, data):
-    """MB/s of both, on one thread. The program's start and reading are taken off by encoding nothing."""
+def check(binary, path, texts, block=8192, fragile=False):
+    t = Tokenizer.from_file(path)
+    t.no_truncation()
+    t.no_padding()
+    for at in range(0, len(texts), block):
+        what = check_block(binary, path, t, texts[at:at + block], fragile)
+        if what is not None:
+            return what
+    return None
+
+
+def long_texts(binary, path, n=131072):
+    """Seconds of the processor for n times one character, the slowest of a few, with the program's start."""
+    times = {}
+    for letter in ("a", "Z", " ", "1", ".", "\u00e9", "\u4e2d", "\u0301", "\U0001f600", "ab", "a ", "_"):
+        before = children()
+        program(binary, path, (letter * n).encode(), "--separator", "\\0")
+        times[letter] = children() - before
+    worst = max(times, key=times.get)
+    return times[worst], worst
+
+
+def children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def speed(binary, path, data, pairs):
+    """Processor time of both on one thread, in pairs that follow each other: medians, and the median of the ratios. What the program needs to start and to open
+    the tokenizer is taken off; printing the ids stays in. The package encodes in batches of lines, without offsets by its faster call."""
     text = b"".join(open(p, "rb").read() for p in sorted(glob.glob(os.path.join(data, "text", "*.txt")) + glob.glob(os.path.join(data, "text", "parallel", "*.txt"))))
     lines = text.decode().split("\n")
+    mb = len(text) / 1e6
     t = Tokenizer.from_file(path)
     t.encode_special_tokens = True
 
-    def package():
-        for line in lines:
-            t.encode(line, add_special_tokens=False)
+    def of_program(*flags):
+        before = children()
+        program(binary, path, text, *flags)
+        middle = children()
+        program(binary, path, b"", *flags)
+        return (middle - before) - (children() - middle)
 
-    def package_fast():
-        t.encode_batch_fast(lines, add_special_tokens=False)
+    def of_package(f):
+        before = time.process_time()
+        f(lines, add_special_tokens=False)
+        return time.process_time() - before
 
-    def best(f, n=3):
-        times = []
-        for _ in range(n):
-            began = time.perf_counter()
-            f()
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    def program(data, *flags):
-        subprocess.run([binary, "tokenize", path, "-q", *flags], input=data, stdout=subprocess.DEVNULL, check=True)
-
-    base = best(lambda: program(b""))
-    mb = len(text) / 1e6
-    plain, spans = best(lambda: program(text)) - base, best(lambda: program(text, "--offsets")) - base
-    return f"{mb / plain:8.1f} MB/s, with offsets {mb / spans:8.1f}; package {mb / best(package):8.1f}, its batch without offsets {mb / best(package_fast):8.1f}"
+    parts = []
+    for what, flags, f in ("ids", (), t.encode_batch_fast), ("ids and offsets", ("--offsets",), t.encode_batch):
+        both = [(of_program(*flags), of_package(f)) for _ in range(pairs)]
+        own, other = (statistics.median(mb / x[k] for x in both) for k in (0, 1))
+        parts.append(f"{what}: {own:6.1f} MB/s, package {other:6.1f}, ratio {statistics.median(y / x for x, y in both):5.2f}")
+    return "; ".join(parts)
 
 
 def main():
@@ -149,12 +192,19 @@ def main():
     a.add_argument("--random", type=int, default=300)
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--speed", action="store_true")
+    a.add_argument("--pairs", type=int, default=5)
+    a.add_argument("--long", action="store_true")
     a = a.parse_args()
     bad = 0
     for path in a.files:
         rnd = random.Random(a.seed)
         if a.speed:
-            print(f"{os.path.basename(os.path.dirname(path)) + '/' + os.path.basename(path):40}", speed(a.binary, path, a.data), flush=True)
+            print(f"{os.path.basename(os.path.dirname(path)) + '/' + os.path.basename(path):40}", speed(a.binary, path, a.data, a.pairs), flush=True)
+            continue
+        if a.long:
+            seconds, letter = long_texts(a.binary, path)
+            print(f"{path}: 131072 times {letter!r} takes {seconds:.2f} s", flush=True)
+            bad += seconds > 1
             continue
         texts = [t.encode() for t in random_texts(rnd, a.random)] + list(broken_texts(rnd, a.random))
         if a.data:
@@ -166,4 +216,5 @@ def main():
     sys.exit(bad > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
