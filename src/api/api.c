@@ -9,8 +9,9 @@
 #include "core/file.h"
 #include "core/words.h"
 #include "data/evaluate.h"
-#include "infer/generate.h"
+#include "infer/settings.h"
 #include "methods.h"
+#include "model/chat.h"
 #include "model/checkpoint.h"
 #include "switchyard/method.h"
 #include "train/config.h"
@@ -43,6 +44,7 @@ struct sy_lm {
     sy_model     *model;
     sy_tokenizer *tok;
     sy_generator  gen;
+    sy_settings   settings;             /* which ids end a text */
     float        *logits;               /* [V] of the last feed */
     bool          fed;
 };
@@ -57,14 +59,26 @@ void sy_lm_close(sy_lm *m)
     sy_free(m);
 }
 
+/* The ids that end a text beside the tokenizer's own; how the makers would draw tokens is the caller's to say. */
+static sy_status read_ends(sy_lm *m, const char *path, sy_err *err)
+{
+    sy_generate_options o;
+    sy_arena a = { 0 };
+    sy_opt_defaults(sy_generate_opts, &o);
+    sy_status st = sy_settings_read(path, &o, UINT64_MAX, &m->settings, &a, err);
+    m->settings.left_out = NULL;                     /* in the arena */
+    sy_arena_free(&a);
+    return st;
+}
+
 static sy_status lm_open(sy_lm *m, sy_engine *e, const char *dir, sy_err *err)
 {
     char found[1024];
     SY_TRY(sy_checkpoint_find(dir, found, sizeof found, err));
     SY_TRY(sy_model_load(&m->model, e, found, 0, NULL, err));
     SY_TRY(sy_tokenizer_load(&m->tok, found, err));
-    if (sy_tokenizer_vocab(m->tok) > m->model->spec.vocab_size)
-        return sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", found, sy_tokenizer_vocab(m->tok), m->model->spec.vocab_size);
+    SY_TRY(sy_tokenizer_fits(m->tok, m->model->spec.vocab_size, found, err));
+    SY_TRY(read_ends(m, found, err));
     m->logits = sy_malloc((size_t)m->model->spec.vocab_size * sizeof *m->logits);
     if (!m->logits) return sy_fail(err, SY_ENOMEM, "no memory for %d logits", m->model->spec.vocab_size);
     return sy_generator_open(&m->gen, m->model, m->tok, m->model->spec.max_position_embeddings, err);
@@ -138,12 +152,11 @@ sy_status sy_lm_generate(sy_lm *m, const char *prompt, const char *options, bool
     sy_opt_defaults(sy_generate_opts, &o);
     sy_status st = sy_opt_parse(sy_generate_opts, &o, options ? options : "", &a, NULL, err);
     size_t n = 0, bytes = strlen(prompt);
-    int32_t *id = sy_arena_array(&a, sy_tokenizer_most(m->tok, bytes) + 1, sizeof *id);
+    int32_t *id = sy_arena_array(&a, sy_tokenizer_most(m->tok, bytes) + sy_tokenizer_front(m->tok), sizeof *id);
     if (st == SY_OK && !id) st = sy_fail(err, SY_ENOMEM, "no memory for the prompt");
-    if (st == SY_OK) st = sy_tokenizer_encode(m->tok, prompt, bytes, id, &n, err);
-    if (st == SY_OK && !n && sy_tokenizer_eot(m->tok) >= 0) id[n++] = sy_tokenizer_eot(m->tok);
+    if (st == SY_OK) st = sy_tokenizer_prompt(m->tok, prompt, bytes, id, &n, err);
     if (st == SY_OK) st = sy_lm_feed(m, id, n, err);
-    sy_generation x = { .text = text, .arg = arg };
+    sy_generation x = { .text = text, .arg = arg, .eos = m->settings.eos, .n_eos = m->settings.n_eos };
     if (st == SY_OK) st = sy_generate(&m->gen, &o, &x, NULL, err);
     m->fed = false;                                  /* the context now ends with what was generated */
     sy_arena_free(&a);
@@ -181,6 +194,7 @@ static sy_status trainer_open(sy_trainer *t, const char *settings, sy_err *err)
     if (!strcmp(c->corpus.tokenizer, "bytes")) SY_TRY(sy_tokenizer_open_bytes(&t->tok, false, err));
     else if (!strcmp(c->corpus.tokenizer, "bytes+eot")) SY_TRY(sy_tokenizer_open_bytes(&t->tok, true, err));
     else SY_TRY(sy_tokenizer_load(&t->tok, c->corpus.tokenizer, err));
+    SY_TRY(sy_chat_give(c->data.chat_template, t->tok, err));
     if (!c->model.vocab_size) c->model.vocab_size = sy_tokenizer_vocab(t->tok);
     sy_sources src = { 0 };
     SY_TRY(sy_words_split(&t->arena, c->corpus.data, &src.train, &src.n_train, err));

@@ -78,13 +78,9 @@ static sy_status print_json(const char *prompt, const sy_generation *x, const sy
 static sy_status text_ids(job *w, int **id, size_t *n, sy_err *err)
 {
     const sy_tokenizer *tok = w->g.tok;
-    size_t before, bytes = strlen(w->arg->prompt);
-    const int32_t *first = sy_tokenizer_before(tok, &before);
-    if (!(*id = sy_arena_array(&w->cli->arena, before + sy_tokenizer_most(tok, bytes) + 1, sizeof **id))) return sy_fail(err, SY_ENOMEM, "no memory for the prompt");
-    if (before) memcpy(*id, first, before * sizeof **id);
-    SY_TRY(sy_tokenizer_encode(tok, w->arg->prompt, bytes, *id + before, n, err));
-    *n += before;
-    if (!*n && sy_tokenizer_eot(tok) >= 0) (*id)[(*n)++] = sy_tokenizer_eot(tok);      /* a document begins */
+    size_t bytes = strlen(w->arg->prompt);
+    if (!(*id = sy_arena_array(&w->cli->arena, sy_tokenizer_most(tok, bytes) + sy_tokenizer_front(tok), sizeof **id))) return sy_fail(err, SY_ENOMEM, "no memory for the prompt");
+    SY_TRY(sy_tokenizer_prompt(tok, w->arg->prompt, bytes, *id, n, err));
     return *n ? SY_OK : sy_fail(err, SY_EARG, "the prompt is empty; give --prompt TEXT");
 }
 

@@ -124,7 +124,7 @@ static sy_status learn_vocabulary(struct lesson *l, const sy_config *c, sy_token
     return SY_OK;
 }
 
-sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err)
+static sy_status make_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err)
 {
     const char *t = c->corpus.tokenizer;
     if (!strcmp(t, "bytes") || !strcmp(t, "bytes+eot")) return sy_tokenizer_open_bytes(out, t[5] != 0, err);
@@ -133,6 +133,16 @@ sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out,
     sy_status st = learn_vocabulary(&l, c, out, err);
     if (st != SY_OK) sy_progress_close(&l.bar, NULL);
     sy_bpe_trainer_close(l.bpe);
+    return st;
+}
+
+sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err)
+{
+    sy_tokenizer *t = NULL;
+    SY_TRY(make_tokenizer(cli, c, &t, err));
+    sy_status st = sy_chat_give(c->data.chat_template, t, err);
+    if (st == SY_OK) *out = t;
+    else sy_tokenizer_close(t);
     return st;
 }
 
@@ -150,8 +160,7 @@ sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_toke
     sy_ledger_free(&ledger);
     if (st == SY_OK && tok) st = sy_tokenizer_load(&t, dir, err);
     if (st == SY_OK && t && sy_tokenizer_notes(t)) sy_log_info(&cli->log, "%s", sy_tokenizer_notes(t));
-    if (st == SY_OK && t && sy_tokenizer_vocab(t) > m->spec.vocab_size)
-        st = sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", dir, sy_tokenizer_vocab(t), m->spec.vocab_size);
+    if (st == SY_OK && t) st = sy_tokenizer_fits(t, m->spec.vocab_size, dir, err);
     if (st != SY_OK) {
         sy_tokenizer_close(t);
         sy_model_free(m);

@@ -8,7 +8,7 @@
 #include "model/tokenizer.h"
 #include "train/config.h"
 
-/* "bytes", "bytes+eot", "bpe" (learned from the config's data), or a path. */
+/* "bytes", "bytes+eot", "bpe" (learned from the config's data), or a path. The chat template that the config names goes with it. */
 sy_status sy_open_tokenizer(sy_cli *cli, const sy_config *c, sy_tokenizer **out, sy_err *err);
 /* The config's sources; shards are cached below `cache` (NULL: not at all). */
 sy_status sy_open_data(sy_cli *cli, const sy_config *c, const sy_tokenizer *tok, const char *cache, sy_data **out, sy_err *err);

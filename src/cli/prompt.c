@@ -53,13 +53,25 @@ json_t *sy_prompter_message(const sy_prompter *p, const char *role, const char *
     return NULL;
 }
 
+/* The ids that stand in front of every text, unless the template has written them itself. */
+static void put_front(const sy_tokenizer *tok, int *id, size_t *n)
+{
+    size_t before;
+    const int32_t *first = sy_tokenizer_before(tok, &before);
+    if (!before || (*n >= before && !memcmp(id, first, before * sizeof *id))) return;
+    memmove(id + before, id, *n * sizeof *id);
+    memcpy(id, first, before * sizeof *id);
+    *n += before;
+}
+
 static sy_status by_template(const sy_prompter *p, const sy_conversation *q, sy_arena *a, int **id, size_t *n, sy_err *err)
 {
     sy_rendering r = { 0 };
     sy_status st = sy_chat_render(p->chat, q, &r, err);
-    if (st == SY_OK && !(*id = sy_arena_array(a, sy_tokenizer_most(p->tok, r.text.n) + 1, sizeof **id))) st = no_memory(err);
+    if (st == SY_OK && !(*id = sy_arena_array(a, sy_tokenizer_most(p->tok, r.text.n) + sy_tokenizer_front(p->tok), sizeof **id))) st = no_memory(err);
     if (st == SY_OK) st = sy_specials_encode(p->specials, r.text.data, r.mark.data, 0, r.text.n, *id, n, err);
     sy_rendering_free(&r);
+    if (st == SY_OK) put_front(p->tok, *id, n);
     return st;
 }
 
@@ -75,7 +87,7 @@ static sy_status add(const sy_tokenizer *tok, const char *text, int *id, size_t 
 static sy_status by_lines(const sy_prompter *p, const sy_conversation *q, sy_arena *a, int **id, size_t *n, sy_err *err)
 {
     char head[96];
-    size_t most = sy_tokenizer_most(p->tok, sizeof head), i;
+    size_t most = sy_tokenizer_most(p->tok, sizeof head) + sy_tokenizer_front(p->tok), i;
     json_t *m;
     if (q->tools || q->documents || json_object_size(q->extra)) return sy_fail(err, SY_EUNSUP, "this model brings no chat template, so tools, documents and other names have no place");
     json_array_foreach((json_t *)q->messages, i, m) most += sy_tokenizer_most(p->tok, json_string_length(json_object_get(m, "content")) + 1 + sizeof head);
@@ -89,7 +101,9 @@ static sy_status by_lines(const sy_prompter *p, const sy_conversation *q, sy_are
         SY_TRY(add(p->tok, content, *id, n, err));
         SY_TRY(add(p->tok, "\n", *id, n, err));
     }
-    return q->answer ? add(p->tok, "<|assistant|>\n", *id, n, err) : SY_OK;
+    if (q->answer) SY_TRY(add(p->tok, "<|assistant|>\n", *id, n, err));
+    put_front(p->tok, *id, n);
+    return SY_OK;
 }
 
 sy_status sy_prompter_ids(const sy_prompter *p, const sy_conversation *q, sy_arena *a, int **id, size_t *n, sy_err *err)

@@ -18,7 +18,7 @@ sy_status sy_prompter_open(sy_prompter *p, const char *path, const sy_tokenizer 
 void      sy_prompter_close(sy_prompter *p);
 /* {role, content} of what was said. A model may have made bytes that are no UTF-8: they stay, or become U+FFFD where a template reads them. NULL without memory. */
 json_t   *sy_prompter_message(const sy_prompter *p, const char *role, const char *text);
-/* The ids of a conversation, from the arena. Without a template: "<|role|>\n" content "\n" for each message, then "<|assistant|>\n". */
+/* The ids of a conversation, from the arena: what the tokenizer puts in front of a text (bos) once, whether the template writes it or not. Without a template: "<|role|>\n" content "\n" for each message, then "<|assistant|>\n". */
 sy_status sy_prompter_ids(const sy_prompter *p, const sy_conversation *q, sy_arena *a, int **id, size_t *n, sy_err *err);
 
 /* Defaults, then what the model's generation_config.json says, then the KEY=VALUE of the command line; keys that are left out are told. */

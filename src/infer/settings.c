@@ -1,4 +1,4 @@
-/* infer/settings.c - the keys of generation_config.json: honoured, neutral, or named as left out. */
+/* infer/settings.c - the keys of generation_config.json: honoured, neutral, or named as left out; the ends of texts that a GGUF file names. */
 #include "infer/settings.h"
 
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/number.h"
+#include "model/gguf.h"
 
 static const char *const honoured[] = { "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "max_new_tokens", NULL };
 
@@ -83,13 +84,21 @@ static sy_status take_all(const json_t *root, const char *file, sy_generate_opti
     return st;
 }
 
-sy_status sy_settings_read(const char *dir, sy_generate_options *o, uint64_t given, sy_settings *s, sy_arena *a, sy_err *err)
+static sy_status from_keys(void *arg, const sy_gguf *g, sy_err *err)
+{
+    sy_settings *s = arg;
+    return sy_gguf_ends(g, s->eos, &s->n_eos, err);
+}
+
+sy_status sy_settings_read(const char *path, sy_generate_options *o, uint64_t given, sy_settings *s, sy_arena *a, sy_err *err)
 {
     char file[1024];
     json_t *root = NULL;
+    bool gguf = false;
     *s = (sy_settings){ 0 };
-    SY_TRY(sy_path(file, sizeof file, dir, "generation_config.json", err));
-    if (!sy_is_dir(dir) || !sy_file_exists(file)) return SY_OK;
+    if (!sy_is_dir(path)) return sy_file_exists(path) ? sy_gguf_look(path, from_keys, s, &gguf, err) : SY_OK;
+    SY_TRY(sy_path(file, sizeof file, path, "generation_config.json", err));
+    if (!sy_file_exists(file)) return SY_OK;
     SY_TRY(sy_json_read(&root, file, 1 << 20, err));
     sy_status st = take_all(root, file, o, given, s, a, err);
     json_decref(root);

@@ -11,8 +11,8 @@ typedef struct sy_settings {
     const char *left_out;               /* keys that are not honoured, "num_beams, penalty_alpha"; NULL: none */
 } sy_settings;
 
-/* Reads DIR/generation_config.json into the options that are not `given` (bits of sy_generate_opts); without the file nothing changes. As in
+/* Of a folder, or of a GGUF file, which names no more than the ids that end a text. Reads PATH/generation_config.json into the options that are not `given` (bits of sy_generate_opts); without the file nothing changes. As in
  * transformers a file that says nothing about do_sample means greedy. Keys that say what is done anyway (num_beams 1) are fine. Texts from `a`. */
-sy_status sy_settings_read(const char *dir, sy_generate_options *o, uint64_t given, sy_settings *s, sy_arena *a, sy_err *err);
+sy_status sy_settings_read(const char *path, sy_generate_options *o, uint64_t given, sy_settings *s, sy_arena *a, sy_err *err);
 
 #endif

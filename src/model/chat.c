@@ -4,15 +4,17 @@
 #include <string.h>
 
 #include "core/alloc.h"
-#include "core/arena.h"
 #include "core/file.h"
 #include "core/sha256.h"
 #include "model/gguf.h"
+#include "model/tokenizer_config.h"
+#include "model/tokenizer_parts.h"
 
-enum { MOST_TEMPLATE = 4 << 20, MOST_CONFIG = 64 << 20 };
+enum { MOST_TEMPLATE = 4 << 20 };
 
 struct sy_chat {
     sy_template *plain, *tools;         /* tools: of conversations with tools; often the same */
+    json_t      *templates;             /* their texts, by name */
     json_t      *special;               /* bos_token, ... */
     char         id[33];
 };
@@ -22,6 +24,7 @@ void sy_chat_close(sy_chat *c)
     if (!c) return;
     if (c->tools != c->plain) sy_template_close(c->tools);
     sy_template_close(c->plain);
+    json_decref(c->templates);
     json_decref(c->special);
     sy_free(c);
 }
@@ -50,12 +53,27 @@ static sy_status digest(sy_chat *c, source plain, source tools, sy_err *err)
     return SY_OK;
 }
 
-static sy_status open_chat(sy_chat **out, source plain, source tools, const json_t *special, const char *name, sy_err *err)
+static source template_named(const json_t *templates, const char *name)
 {
+    const json_t *v = json_object_get(templates, name);
+    return (source){ json_string_value(v), json_string_length(v) };
+}
+
+/* Takes over `templates`. `name` stands in sentences. */
+static sy_status open_chat(sy_chat **out, json_t *templates, const json_t *special, const char *name, sy_err *err)
+{
+    source plain = template_named(templates, "default"), tools = template_named(templates, "tool_use");
     sy_chat *c = sy_calloc(1, sizeof *c);
-    if (!c) return sy_fail(err, SY_ENOMEM, "no memory for a chat template");
+    if (!c) {
+        json_decref(templates);
+        return sy_fail(err, SY_ENOMEM, "no memory for a chat template");
+    }
+    c->templates = templates;
+    if (!plain.text) plain = tools;
     c->special = special ? json_deep_copy(special) : sy_json_object();
-    sy_status st = c->special ? sy_template_parse(&c->plain, plain.text, plain.n, name, err) : sy_fail(err, SY_ENOMEM, "no memory for a chat template");
+    sy_status st = c->special && templates ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a chat template");
+    if (st == SY_OK && !plain.text) st = sy_fail(err, SY_EUNSUP, "%s: none of the %zu templates is called 'default' or 'tool_use'", name, json_object_size(templates));
+    if (st == SY_OK) st = sy_template_parse(&c->plain, plain.text, plain.n, name, err);
     if (st == SY_OK && tools.text) st = sy_template_parse(&c->tools, tools.text, tools.n, name, err);
     if (st == SY_OK && !tools.text) c->tools = c->plain;
     if (st == SY_OK) st = digest(c, plain, tools, err);
@@ -69,146 +87,39 @@ static sy_status open_chat(sy_chat **out, source plain, source tools, const json
 
 sy_status sy_chat_new(sy_chat **out, const char *text, size_t n, const json_t *special, const char *name, sy_err *err)
 {
-    return open_chat(out, (source){ text, n }, (source){ NULL, 0 }, special, name, err);
-}
-
-/* --- from a folder ------------------------------------------------------------------------------------------------------------ */
-
-static const char *const special_names[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
-
-/* A special token is a text, or an object that holds one. */
-static sy_status take_special(json_t *to, const json_t *config, const char *file, sy_err *err)
-{
-    for (size_t i = 0; i < SY_COUNT(special_names); i++) {
-        json_t *v = json_object_get(config, special_names[i]);
-        if (json_is_object(v)) v = json_object_get(v, "content");
-        if (!v || json_is_null(v) || json_object_get(to, special_names[i])) continue;
-        if (!json_is_string(v)) return sy_fail(err, SY_EFORMAT, "%s: '%s' is no text", file, special_names[i]);
-        if (json_object_set(to, special_names[i], v)) return sy_fail(err, SY_ENOMEM, "no memory for %s", file);
+    json_t *all = sy_json_object(), *v = json_stringn(text, n);
+    if (all && !v) {
+        json_decref(all);
+        return sy_fail(err, SY_EFORMAT, "%s is not UTF-8", name);
     }
-    return SY_OK;
-}
-
-/* chat_template is a text, or a list of {"name", "template"}: "default", and "tool_use" for conversations with tools. */
-static sy_status take_templates(const json_t *config, const char *file, source *plain, source *tools, sy_err *err)
-{
-    json_t *v = json_object_get(config, "chat_template"), *one;
-    size_t i;
-    if (!v || json_is_null(v)) return SY_OK;
-    if (json_is_string(v)) {
-        *plain = (source){ json_string_value(v), json_string_length(v) };
-        return SY_OK;
+    if (json_object_set_new(all, "default", v)) {
+        json_decref(all);
+        return sy_fail(err, SY_ENOMEM, "no memory for a chat template");
     }
-    if (!json_is_array(v)) return sy_fail(err, SY_EFORMAT, "%s: 'chat_template' is neither a text nor a list", file);
-    json_array_foreach(v, i, one) {
-        const char *name = json_string_value(json_object_get(one, "name"));
-        json_t *text = json_object_get(one, "template");
-        if (!name || !json_is_string(text)) return sy_fail(err, SY_EFORMAT, "%s: entry %zu of 'chat_template' needs a name and a template", file, i);
-        source s = { json_string_value(text), json_string_length(text) };
-        if (!strcmp(name, "default")) *plain = s;
-        if (!strcmp(name, "tool_use")) *tools = s;
-    }
-    if (!plain->text) *plain = *tools;
-    return plain->text || !json_array_size(v) ? SY_OK : sy_fail(err, SY_EUNSUP, "%s: none of the %zu templates is called 'default' or 'tool_use'", file, json_array_size(v));
+    return open_chat(out, all, special, name, err);
 }
 
-static sy_status read_config(const char *dir, const char *name, json_t **out, char *file, size_t size, sy_err *err)
-{
-    *out = NULL;
-    SY_TRY(sy_path(file, size, dir, name, err));
-    if (!sy_file_exists(file)) return SY_OK;
-    SY_TRY(sy_json_read(out, file, MOST_CONFIG, err));
-    return json_is_object(*out) ? SY_OK : sy_fail(err, SY_EFORMAT, "%s is no JSON object", file);
-}
-
-static sy_status read_template(const char *dir, const char *name, sy_buf *b, source *out, sy_err *err)
-{
-    char file[1024];
-    SY_TRY(sy_path(file, sizeof file, dir, name, err));
-    if (!sy_file_exists(file)) return SY_OK;
-    SY_TRY(sy_file_read(file, MOST_TEMPLATE, b, err));
-    *out = (source){ b->data ? b->data : "", b->n };
-    return SY_OK;
-}
+/* --- from a model's files ----------------------------------------------------------------------------------------------------- */
 
 static sy_status load_folder(sy_chat **out, const char *dir, sy_err *err)
 {
-    char file[1024], map[1024];
-    json_t *config = NULL, *more = NULL, *special = sy_json_object();
-    sy_buf a = { 0 }, b = { 0 };
-    source plain = { NULL, 0 }, tools = { NULL, 0 };
-    sy_status st = special ? read_config(dir, "tokenizer_config.json", &config, file, sizeof file, err) : sy_fail(err, SY_ENOMEM, "no memory for %s", dir);
-    if (st == SY_OK && config) st = take_templates(config, file, &plain, &tools, err);
-    if (st == SY_OK && config) st = take_special(special, config, file, err);
-    if (st == SY_OK) st = read_config(dir, "special_tokens_map.json", &more, map, sizeof map, err);
-    if (st == SY_OK && more) st = take_special(special, more, map, err);
-    if (st == SY_OK) st = read_template(dir, "chat_template.jinja", &a, &plain, err);        /* the newer place wins */
-    if (st == SY_OK) st = read_template(dir, "additional_chat_templates/tool_use.jinja", &b, &tools, err);
-    if (st == SY_OK && plain.text) st = open_chat(out, plain, tools, special, a.data ? "chat_template.jinja" : "chat_template", err);
-    json_decref(config);
-    json_decref(more);
-    json_decref(special);
-    sy_buf_free(&a);
-    sy_buf_free(&b);
+    char file[1024];
+    sy_beside b;
+    json_t *templates = NULL;
+    SY_TRY(sy_path(file, sizeof file, dir, "chat_template.jinja", err));
+    SY_TRY(sy_beside_read(&b, dir, err));
+    sy_status st = sy_templates_read(&templates, dir, b.config, b.file, err);
+    if (st == SY_OK && templates) st = open_chat(out, templates, b.special, sy_file_exists(file) ? "chat_template.jinja" : "chat_template", err);
+    sy_beside_free(&b);
     return st;
 }
 
-/* --- from GGUF ------------------------------------------------------------------------------------------------------------------ */
-
-static sy_status gguf_special(const sy_gguf *g, json_t *to, sy_err *err)
+static sy_status from_gguf(void *arg, const sy_gguf *g, sy_err *err)
 {
-    static const struct { const char *key, *name; } ids[] = {
-        { "tokenizer.ggml.bos_token_id", "bos_token" }, { "tokenizer.ggml.eos_token_id", "eos_token" }, { "tokenizer.ggml.unknown_token_id", "unk_token" },
-        { "tokenizer.ggml.padding_token_id", "pad_token" },
-    };
-    const sy_gguf_key *k = sy_gguf_key_find(g, "tokenizer.ggml.tokens");
-    if (!k || k->type != SY_GGUF_ARRAY || k->elem != SY_GGUF_TEXT) return SY_OK;
-    for (size_t i = 0; i < SY_COUNT(ids); i++) {
-        int64_t id = -1;
-        size_t n = 0;
-        const char *text = NULL;
-        const uint8_t *at = k->data;
-        SY_TRY(sy_gguf_int(g, ids[i].key, false, 0, INT32_MAX, &id, err));
-        if (id < 0 || (uint64_t)id >= k->n) continue;
-        for (int64_t j = 0; j <= id; j++) text = sy_gguf_next_text(&at, &n);
-        json_t *v = json_stringn(text, n);
-        if (!v) continue;                            /* not UTF-8: no text for a template */
-        if (json_object_set_new(to, ids[i].name, v)) return sy_fail(err, SY_ENOMEM, "no memory for the tokens of %s", g->file);
-    }
-    return SY_OK;
-}
-
-static sy_status gguf_text(const sy_gguf *g, const char *key, sy_arena *a, source *out, sy_err *err)
-{
-    const char *text = NULL;
-    SY_TRY(sy_gguf_text(g, key, false, a, &text, err));
-    if (text) *out = (source){ text, strlen(text) };
-    return SY_OK;
-}
-
-static sy_status from_gguf(sy_chat **out, sy_map *map, const char *path, json_t *special, sy_arena *a, sy_err *err)
-{
-    sy_gguf g;
-    source plain = { NULL, 0 }, tools = { NULL, 0 };
-    SY_TRY(sy_gguf_open(&g, map, path, a, err));
-    SY_TRY(gguf_text(&g, "tokenizer.chat_template", a, &plain, err));
-    SY_TRY(gguf_text(&g, "tokenizer.chat_template.tool_use", a, &tools, err));
-    SY_TRY(gguf_special(&g, special, err));
-    SY_TRY(sy_map_status(map, path, SY_OK, err));
-    return plain.text ? open_chat(out, plain, tools, special, "tokenizer.chat_template", err) : SY_OK;
-}
-
-static sy_status load_gguf(sy_chat **out, const char *path, sy_err *err)
-{
-    sy_map map;
-    sy_arena a = { 0 };
-    json_t *special = sy_json_object();
-    sy_status st = special ? sy_map_open(&map, path, err) : sy_fail(err, SY_ENOMEM, "no memory for %s", path);
-    if (st == SY_OK) {
-        st = from_gguf(out, &map, path, special, &a, err);
-        sy_map_close(&map);
-    }
-    sy_arena_free(&a);
+    json_t *templates = NULL, *special = NULL;
+    SY_TRY(sy_special_from_gguf(&special, g, err));
+    sy_status st = sy_templates_from_gguf(&templates, g, err);
+    if (st == SY_OK && templates) st = open_chat(arg, templates, special, "tokenizer.chat_template", err);
     json_decref(special);
     return st;
 }
@@ -224,11 +135,28 @@ static sy_status load_file(sy_chat **out, const char *path, sy_err *err)
 
 sy_status sy_chat_load(sy_chat **out, const char *path, sy_err *err)
 {
-    size_t n = strlen(path);
+    bool gguf;
     *out = NULL;
     if (sy_is_dir(path)) return sy_within(err, load_folder(out, path, err), "%s", path);
-    bool gguf = n > 5 && !strcmp(path + n - 5, ".gguf");
-    return gguf ? load_gguf(out, path, err) : load_file(out, path, err);
+    sy_chat *c = NULL;
+    sy_status st = sy_gguf_look(path, from_gguf, &c, &gguf, err);
+    if (st != SY_OK) {
+        sy_chat_close(c);
+        return st;
+    }
+    *out = c;
+    return gguf ? SY_OK : load_file(out, path, err);
+}
+
+sy_status sy_chat_give(const char *path, sy_tokenizer *to, sy_err *err)
+{
+    sy_chat *c;
+    if (!*path || !strcmp(path, "none")) return SY_OK;
+    SY_TRY(sy_within(err, sy_chat_load(&c, path, err), "chat_template"));
+    if (!c) return sy_fail(err, SY_ENOENT, "chat_template: '%s' brings no chat template; give a model folder, a GGUF or a .jinja file that does", path);
+    sy_status st = sy__tokenizer_keep_templates(to, c->templates, err);
+    sy_chat_close(c);
+    return st;
 }
 
 /* --- rendering ------------------------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* model/chat.h - a conversation as the text and the ids that a model was trained on: the chat template that its files bring.
  *
- * It is read from chat_template.jinja, tokenizer_config.json (chat_template) or a GGUF file (tokenizer.chat_template). What transformers does
+ * It is read from chat_template.jinja and additional_chat_templates, tokenizer_config.json (chat_template) or a GGUF file (tokenizer.chat_template). What transformers does
  * around the template happens here: keys that are null are taken out of messages, a message's reasoning is given under all its names. Text of special tokens that came
  * with the conversation is encoded as text; only what the template itself writes becomes their ids. */
 #ifndef SY_CHAT_H
@@ -16,6 +16,8 @@ sy_status sy_chat_load(sy_chat **out, const char *path, sy_err *err);
 /* From memory: the template and special texts like {"bos_token": "<s>"} (or NULL). */
 sy_status sy_chat_new(sy_chat **out, const char *text, size_t n, const json_t *special, const char *name, sy_err *err);
 void      sy_chat_close(sy_chat *c);                                 /* NULL is fine */
+/* The templates of `path` go wherever the tokenizer is saved, instead of its own. "" and "none": they stay. SY_ENOENT: the path brings none. */
+sy_status sy_chat_give(const char *path, sy_tokenizer *to, sy_err *err);
 const char *sy_chat_id(const sy_chat *c);                            /* 32 hex digits over all that decides its text */
 
 typedef struct sy_conversation {

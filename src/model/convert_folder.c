@@ -12,6 +12,7 @@
 #include "model/gguf_tokenizer.h"
 #include "model/pooling.h"
 #include "model/shards.h"
+#include "model/tokenizer_config.h"
 
 enum { LOOK_BACK = 4096 };
 
@@ -26,9 +27,9 @@ typedef struct folder {
     int              pooling;           /* SY_POOL_: of a family it stands in files of its own, beside config.json */
 } folder;
 
-/* Which copy of each file goes along from folder to folder. */
-static const char *const along[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt",
-                                     "gguf_metadata.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json" };
+/* What goes along from folder to folder, with the files beside a tokenizer.json. */
+static const char *const along[] = { "tokenizer.json", "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt", "gguf_metadata.json", "modules.json", "1_Pooling/config.json",
+                                     "sentence_bert_config.json" };
 
 static sy_dtype dtype_of(sy_wtype t) { return t == SY_W_F16 ? SY_DT_F16 : t == SY_W_BF16 ? SY_DT_BF16 : SY_DT_F32; }
 static sy_wtype wtype_of(sy_dtype t) { return t == SY_DT_F16 ? SY_W_F16 : t == SY_DT_BF16 ? SY_W_BF16 : SY_W_F32; }
@@ -237,26 +238,29 @@ static sy_status put_config(folder *o, const char *dir, sy_err *err)
     return st;
 }
 
-static sy_status make_parent(const char *dir, const char *name, sy_err *err)
+static sy_status copy_file(const folder *o, const char *dir, const char *name, sy_err *err)
 {
     char path[1100];
+    sy_buf b = { 0 };
+    SY_TRY(sy_path(path, sizeof path, o->c->dir, name, err));
+    if (!sy_file_exists(path)) return SY_OK;
     SY_TRY(sy_path(path, sizeof path, dir, name, err));
     *strrchr(path, '/') = 0;
-    return sy_mkdirs(path, err);
+    SY_TRY(sy_mkdirs(path, err));                    /* some lie in a folder of their own */
+    SY_TRY(sy_path(path, sizeof path, o->c->dir, name, err));
+    sy_status st = sy_file_read(path, 1u << 30, &b, err);
+    if (st == SY_OK) return put_file(dir, name, &b, err);
+    sy_buf_free(&b);
+    return st;
 }
 
 static sy_status copy_files(folder *o, const char *dir, sy_err *err)
 {
-    char path[1100];
-    for (size_t i = 0; i < SY_COUNT(along); i++) {
-        sy_buf b = { 0 };
-        SY_TRY(sy_path(path, sizeof path, o->c->dir, along[i], err));
-        if (!sy_file_exists(path)) continue;
-        sy_status st = sy_file_read(path, 1u << 30, &b, err);
-        if (st != SY_OK) { sy_buf_free(&b); return st; }
-        if (strchr(along[i], '/') && (st = make_parent(dir, along[i], err)) != SY_OK) { sy_buf_free(&b); return st; }
-        SY_TRY(put_file(dir, along[i], &b, err));
-    }
+    const char **beside;
+    int n;
+    for (size_t i = 0; i < SY_COUNT(along); i++) SY_TRY(copy_file(o, dir, along[i], err));
+    SY_TRY(sy_beside_files(o->c->dir, &o->c->a, &beside, &n, err));
+    for (int i = 0; i < n; i++) SY_TRY(copy_file(o, dir, beside[i], err));
     return SY_OK;
 }
 

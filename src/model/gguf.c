@@ -346,6 +346,30 @@ const sy_gguf_key *sy_gguf_key_find(const sy_gguf *g, const char *key)
     return NULL;
 }
 
+static bool begins_as_gguf(sy_map *m)
+{
+    const uint8_t *head = m->size >= 4 ? sy_map_view(m, 0, 4) : NULL;
+    return head && !memcmp(head, "GGUF", 4);
+}
+
+sy_status sy_gguf_look(const char *path, sy_status (*look)(void *arg, const sy_gguf *g, sy_err *err), void *arg, bool *is, sy_err *err)
+{
+    sy_map map;
+    sy_arena a = { 0 };
+    sy_gguf g;
+    *is = false;
+    SY_TRY(sy_map_open_windows(&map, path, err));
+    sy_status st = SY_OK;
+    if ((*is = begins_as_gguf(&map))) {
+        st = sy_gguf_open(&g, &map, path, &a, err);
+        if (st == SY_OK) st = look(arg, &g, err);
+        st = sy_map_status(&map, path, st, err);
+    }
+    sy_arena_free(&a);
+    sy_map_close(&map);
+    return st;
+}
+
 /* --- values --------------------------------------------------------------------------------------------------------------- */
 
 bool sy_gguf_elem_int(const sy_gguf_key *k, uint64_t i, int64_t *out)
@@ -442,6 +466,20 @@ sy_status sy_gguf_text(const sy_gguf *g, const char *key, bool must, sy_arena *a
     memcpy(copy, p, n);
     copy[n] = 0;
     *out = copy;
+    return SY_OK;
+}
+
+sy_status sy_gguf_ends(const sy_gguf *g, int id[SY_GGUF_ENDS], int *n, sy_err *err)
+{
+    static const char *const keys[SY_GGUF_ENDS] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+    *n = 0;
+    for (int i = 0; i < SY_GGUF_ENDS; i++) {
+        int64_t v = -1;
+        SY_TRY(sy_gguf_int(g, keys[i], false, -1, UINT32_MAX, &v, err));
+        bool twice = v < 0 || v > INT32_MAX;         /* the largest number says that there is none */
+        for (int k = 0; k < *n; k++) twice |= id[k] == v;
+        if (!twice) id[(*n)++] = (int)v;
+    }
     return SY_OK;
 }
 

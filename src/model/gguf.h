@@ -65,6 +65,9 @@ sy_status sy_gguf_parse(sy_gguf *out, const uint8_t *data, size_t size, const ch
 sy_status sy_gguf_open(sy_gguf *out, sy_map *m, const char *file, sy_arena *a, sy_err *err);
 /* n bytes of a tensor from its byte `from`: for as long as sy_map_view says. NULL: no room for such a window. */
 const uint8_t *sy_gguf_bytes(const sy_gguf_tensor *t, size_t from, size_t n);
+/* Maps a file, parses it and hands it to `look`, whose status is returned unless the file was cut meanwhile (SY_EIO): what `look` has made is the caller's then, too. *is false,
+ * SY_OK: it does not begin as GGUF files do. */
+sy_status sy_gguf_look(const char *path, sy_status (*look)(void *arg, const sy_gguf *g, sy_err *err), void *arg, bool *is, sy_err *err);
 /* Several files of one model as one: the keys of the first, the tensors of all. SY_EFORMAT: one stands in two of them. */
 sy_status sy_gguf_join(sy_gguf *out, const sy_gguf *g, int n, sy_arena *a, sy_err *err);
 const sy_gguf_tensor *sy_gguf_find(const sy_gguf *g, const char *name);
@@ -83,6 +86,10 @@ bool      sy_gguf_elem_int(const sy_gguf_key *k, uint64_t i, int64_t *out);
 bool      sy_gguf_elem_real(const sy_gguf_key *k, uint64_t i, double *out);
 /* Walks the texts of a text or an array of texts: *at starts at k->data and moves on; at most k->n calls. Returns the bytes, *len of them. */
 const char *sy_gguf_next_text(const uint8_t **at, size_t *len);
+
+/* The ids that end a text: eos, then eot and eom, each once; *n of at most SY_GGUF_ENDS. */
+enum { SY_GGUF_ENDS = 3 };
+sy_status sy_gguf_ends(const sy_gguf *g, int id[SY_GGUF_ENDS], int *n, sy_err *err);
 
 /* --- writing: metadata and tensors are declared, then the data follows in the order of declaration --- */
 

@@ -8,23 +8,12 @@
 
 #include "core/alloc.h"
 #include "core/json.h"
-#include "model/tokenizer.h"
+#include "model/gguf_rules.h"
+#include "model/pretoken.h"
+#include "model/tokenizer_config.h"
+#include "model/tokenizer_parts.h"
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER = 4, UNUSED = 5, BYTE = 6, MAX_FILE = 1 << 29 };
-
-#define GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d"
-#define LLAMA3(digits) "(?i:" GPT2_WORDS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define O200K_TAIL "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define O200K_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O200K_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O200K_END "(?i:" GPT2_WORDS ")?"
-
-/* Rules that cut text into words before merging, and their names: one expression with ByteLevel behind it that has none of its own; NULL: the
- * expression of ByteLevel itself; "digits": each digit alone before that. Several names mean one rule: here stands the one that is written. */
-static const struct { const char *rule, *pre; } rules[] = {
-    { NULL, "gpt-2" }, { "digits", "starcoder" }, { LLAMA3("\\p{N}{1,3}"), "llama-bpe" }, { LLAMA3("\\p{N}"), "qwen2" },
-    { "[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "*" O200K_LOWER "+" O200K_END "|[^\\r\\n\\p{L}\\p{N}]?" O200K_UPPER "+" O200K_LOWER "*" O200K_END O200K_TAIL, "gpt-4o" },
-};
 
 /* --- from a folder --------------------------------------------------------------------------------------------------------------- */
 
@@ -79,38 +68,60 @@ static sy_status fill_vocab(vocab *v, const json_t *root, const char *path, int 
     return SY_OK;
 }
 
-/* What cuts the text: its expression, "digits", NULL for ByteLevel's own; false: something else. */
-static bool rule_of(const json_t *p, const char **rule, int *steps)
+typedef struct cuts { const char *regex[8]; int n; sy_arena *a; } cuts;          /* one after the other; the last one stays NULL */
+
+/* An expression with line ends as \r and \n. */
+static sy_status add_cut(cuts *c, const char *regex, bool *fits, sy_err *err)
 {
-    const char *type = text_at(p, "type");
-    const json_t *list = json_object_get(p, "pretokenizers"), *step;
-    size_t i;
-    if (!type) return false;
-    if (!strcmp(type, "Sequence")) {
-        json_array_foreach(list, i, step) if (!rule_of(step, rule, steps)) return false;
-        return true;
+    sy_buf b = { 0 };
+    if (c->n + 1 == (int)SY_COUNT(c->regex)) { *fits = false; return SY_OK; }
+    for (; *regex; regex++) {
+        if (*regex == '\r' || *regex == '\n') sy_buf_text(&b, *regex == '\r' ? "\\r" : "\\n");
+        else sy_buf_put(&b, regex, 1);
     }
-    ++*steps;
-    if (!strcmp(type, "ByteLevel")) {
-        bool own = !json_is_false(json_object_get(p, "use_regex"));
-        if (json_is_true(json_object_get(p, "add_prefix_space"))) return false;
-        return own ? !*rule || !strcmp(*rule, "digits") : *rule && strcmp(*rule, "digits");
-    }
-    if (*rule) return false;
-    if (!strcmp(type, "Digits") && json_is_true(json_object_get(p, "individual_digits"))) { *rule = "digits"; return true; }
-    const char *behaviour = text_at(p, "behavior");
-    *rule = text_at(json_object_get(p, "pattern"), "Regex");
-    return !strcmp(type, "Split") && *rule && behaviour && !strcmp(behaviour, "Isolated") && !json_is_true(json_object_get(p, "invert"));
+    c->regex[c->n++] = b.failed ? NULL : sy_arena_strdup(c->a, b.data ? b.data : "");
+    sy_buf_free(&b);
+    return c->regex[c->n - 1] ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a pattern");
 }
 
-static const char *pre_of(const json_t *root)
+/* What a pre-tokenizer cuts by; *fits false: it does something else, too. Matches that leave no gaps may be kept (isolated) or be what is left. */
+static sy_status take_cuts(const json_t *p, cuts *c, bool *fits, sy_err *err)
 {
-    const char *rule = NULL;
-    int steps = 0;
-    if (!rule_of(json_object_get(root, "pre_tokenizer"), &rule, &steps) || !steps) return NULL;
-    for (size_t i = 0; i < SY_COUNT(rules); i++)
-        if ((!rule && !rules[i].rule) || (rule && rules[i].rule && !strcmp(rule, rules[i].rule))) return rules[i].pre;
-    return NULL;
+    const char *type = text_at(p, "type"), *behaviour = text_at(p, "behavior"), *regex = text_at(json_object_get(p, "pattern"), "Regex");
+    const json_t *list = json_object_get(p, "pretokenizers"), *step;
+    bool invert = json_is_true(json_object_get(p, "invert"));
+    size_t i;
+    if (type && !strcmp(type, "Sequence")) {
+        json_array_foreach(list, i, step) if (*fits) SY_TRY(take_cuts(step, c, fits, err));
+    } else if (type && !strcmp(type, "ByteLevel")) {
+        *fits = json_is_false(json_object_get(p, "add_prefix_space"));
+        if (*fits && !json_is_false(json_object_get(p, "use_regex"))) return add_cut(c, SY__PATTERN_GPT2, fits, err);
+    } else if (type && !strcmp(type, "Digits")) {
+        *fits = json_is_true(json_object_get(p, "individual_digits"));
+        if (*fits) return add_cut(c, "\\p{N}", fits, err);
+    } else if (type && !strcmp(type, "Split") && regex && behaviour) {
+        *fits = !strcmp(behaviour, "Isolated") && !invert;
+        if (*fits || (!strcmp(behaviour, "Removed") && invert)) {
+            SY_TRY(add_cut(c, regex, fits, err));
+            *fits |= c->n && sy__cut_of(c->regex[c->n - 1]);
+        }
+    } else *fits = false;
+    return SY_OK;
+}
+
+/* The name of the rule that cuts text; NULL: it has none. */
+static sy_status pre_of(const json_t *root, sy_arena *a, const char **pre, bool *ignores, sy_err *err)
+{
+    cuts c = { .a = a };
+    const sy_gguf_rule *r = NULL;
+    bool fits = json_is_object(json_object_get(root, "pre_tokenizer"));
+    if (fits) SY_TRY(take_cuts(json_object_get(root, "pre_tokenizer"), &c, &fits, err));
+    if (!fits) return SY_OK;
+    SY_TRY(sy_gguf_rule_of(c.regex, json_is_true(json_object_get(json_object_get(root, "model"), "ignore_merges")), &r, err));
+    if (!r) return SY_OK;
+    *ignores = r->ignore_merges;
+    *pre = sy_arena_printf(a, "%.*s", (int)strcspn(r->names, " "), r->names);
+    return *pre ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a name");
 }
 
 /* The two halves of a merge, however the file writes it. */
@@ -166,62 +177,85 @@ static int id_of(const vocab *v, const char *text)
     return -1;
 }
 
-static json_t *read_json(const char *dir, const char *name)         /* NULL: not there, or not JSON: these files are extras */
+/* The ids that generation_config.json or config.json give a name; *n of at most `room`. Files that are not there or no JSON are extras, so nothing is said. */
+static void named_ids(const char *dir, const char *name, int rows, int *id, int *n, int room)
 {
+    static const char *const files[] = { "generation_config.json", "config.json" };
     char path[1100];
-    json_t *root = NULL;
-    sy_err err;
-    if (sy_path(path, sizeof path, dir, name, &err) != SY_OK || !sy_file_exists(path)) return NULL;
-    return sy_json_read(&root, path, MAX_FILE, &err) == SY_OK ? root : NULL;
+    sy_err ignored;
+    *n = 0;
+    for (size_t f = 0; f < SY_COUNT(files) && !*n; f++) {
+        json_t *root = NULL;
+        if (sy_path(path, sizeof path, dir, files[f], &ignored) != SY_OK || !sy_file_exists(path) || sy_json_read(&root, path, MAX_FILE, &ignored) != SY_OK) continue;
+        const json_t *v = json_object_get(root, name);
+        for (size_t i = 0; i < (json_is_array(v) ? json_array_size(v) : 1) && *n < room; i++) {
+            const json_t *one = json_is_array(v) ? json_array_get(v, i) : v;
+            if (json_is_integer(one) && json_integer_value(one) >= 0 && json_integer_value(one) < rows) id[(*n)++] = (int)json_integer_value(one);
+        }
+        json_decref(root);
+    }
 }
 
-static const char *token_text(const json_t *config, const char *key)
-{
-    const json_t *t = json_object_get(config, key);
-    return json_is_object(t) ? text_at(t, "content") : json_string_value(t);
-}
+enum { MOST_ENDS = 16 };
 
-static void put_special(sy_gguf_writer *w, const vocab *v, const char *dir)
+/* The id that the tokenizer's files name, else the first of the model's; further ids that end a text are "eot" and "eom" there. */
+static sy_status put_special(sy_gguf_writer *w, const vocab *v, const sy_beside *b, const char *dir, sy_ledger *l, sy_err *err)
 {
     static const struct { const char *text, *id, *key; } special[] = {
         { "bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id" }, { "eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id" }, { "unk_token", NULL, "tokenizer.ggml.unknown_token_id" },
         { "pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id" } };
-    json_t *config = read_json(dir, "tokenizer_config.json"), *generation = read_json(dir, "generation_config.json"), *model = read_json(dir, "config.json");
+    static const char *const ends[] = { "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
     for (size_t i = 0; i < SY_COUNT(special); i++) {
-        int id = id_of(v, token_text(config, special[i].text));
-        const json_t *from[2] = { generation, model };
-        for (int k = 0; k < 2 && id < 0 && special[i].id; k++) {
-            const json_t *n = json_object_get(from[k], special[i].id);
-            if (json_is_array(n)) n = json_array_get(n, 0);
-            if (json_is_integer(n) && json_integer_value(n) >= 0 && json_integer_value(n) < v->n) id = (int)json_integer_value(n);
-        }
+        int from[MOST_ENDS], n = 0, id = id_of(v, sy_beside_text(b, special[i].text)), more = 0;
+        if (special[i].id) named_ids(dir, special[i].id, v->n, from, &n, MOST_ENDS);
+        if (id < 0 && n) id = from[0];
         if (id >= 0) sy_gguf_put_u32(w, special[i].key, (uint32_t)id);
+        if (strcmp(special[i].text, "eos_token")) continue;
+        for (int k = 0; k < n; k++) {
+            bool twice = from[k] == id;
+            for (int j = 0; j < k; j++) twice |= from[j] == from[k];
+            if (twice) continue;
+            if (more < (int)SY_COUNT(ends)) sy_gguf_put_u32(w, ends[more++], (uint32_t)from[k]);
+            else SY_TRY(sy_ledger_add(l, SY_L_NOTE, "generation_config.json", "eos_token_id has more than three ids; a GGUF file names three", 0, err));
+        }
     }
-    const char *template = text_at(config, "chat_template");
-    char path[1100];
-    sy_buf b = { 0 };
-    sy_err err;
-    if (sy_path(path, sizeof path, dir, "chat_template.jinja", &err) == SY_OK && sy_file_exists(path) && sy_file_read(path, MAX_FILE, &b, &err) == SY_OK && b.n)
-        sy_gguf_put_text(w, "tokenizer.chat_template", b.data, b.n);
-    else if (template) sy_gguf_put_text(w, "tokenizer.chat_template", template, strlen(template));
-    sy_buf_free(&b);
-    json_decref(config);
-    json_decref(generation);
-    json_decref(model);
+    return SY_OK;
 }
 
-/* Whether encoding begins with a special token: a flag beside the tokenizer beats its post-processor. */
-static bool adds(const json_t *root, const char *dir, const char *flag, bool end)
+static sy_status put_templates(sy_gguf_writer *w, const char *dir, const sy_beside *b, sy_err *err)
 {
-    json_t *config = read_json(dir, "tokenizer_config.json");
-    const json_t *said = json_object_get(config, flag), *single = json_object_get(json_object_get(root, "post_processor"), "single");
+    json_t *all = NULL, *v;
+    const char *name;
+    sy_buf key = { 0 };
+    SY_TRY(sy_templates_read(&all, dir, b->config, b->file, err));
+    json_object_foreach(all, name, v) {
+        sy_buf_clear(&key);
+        sy_buf_text(&key, "tokenizer.chat_template");
+        if (strcmp(name, "default")) sy_buf_printf(&key, ".%s", name);
+        if (!key.failed) sy_gguf_put_text(w, key.data, json_string_value(v), json_string_length(v));
+    }
+    if (json_object_size(all) > (json_object_get(all, "default") != NULL)) {
+        sy_gguf_put_array(w, "tokenizer.chat_templates", SY_GGUF_TEXT, json_object_size(all) - (json_object_get(all, "default") != NULL));
+        json_object_foreach(all, name, v) if (strcmp(name, "default")) sy_gguf_elem_text(w, name, strlen(name));
+    }
+    json_decref(all);
+    bool failed = key.failed;
+    sy_buf_free(&key);
+    return failed ? sy_fail(err, SY_ENOMEM, "no memory for chat templates") : SY_OK;
+}
+
+/* Whether encoding begins or ends with a special token: for llama.cpp a flag beside the tokenizer beats its post-processor. */
+static sy_status adds(const json_t *root, const sy_beside *b, const char *flag, bool end, bool *yes, sy_ledger *l, sy_err *err)
+{
+    const json_t *said = json_object_get(b->config, flag), *single = json_object_get(json_object_get(root, "post_processor"), "single");
     const json_t *list = json_object_get(json_object_get(root, "post_processor"), "processors"), *p;
     size_t i;
     json_array_foreach(list, i, p) if (json_object_get(p, "single")) single = json_object_get(p, "single");
     const json_t *at = json_array_get(single, end && json_array_size(single) ? json_array_size(single) - 1 : 0);
-    bool yes = said && json_is_boolean(said) ? json_is_true(said) : json_object_get(at, "SpecialToken") != NULL;
-    json_decref(config);
-    return yes;
+    *yes = json_object_get(at, "SpecialToken") != NULL;
+    if (!json_is_boolean(said) || json_is_true(said) == *yes) return SY_OK;
+    *yes = !*yes;
+    return sy_ledger_add(l, SY_L_NOTE, flag, "tokenizer_config.json says other than the post-processor; llama.cpp goes by the flag, the folder by the post-processor", 0, err);
 }
 
 static bool has_prefix_space(const json_t *root)     /* Prepend, or Metaspace that is not "never" */
@@ -232,14 +266,18 @@ static bool has_prefix_space(const json_t *root)     /* Prepend, or Metaspace th
     return yes;
 }
 
-static sy_status put_model(sy_gguf_writer *w, vocab *v, const json_t *root, const char *dir, const char *path, const char *pre, sy_ledger *l, sy_err *err)
+static sy_status put_model(sy_gguf_writer *w, vocab *v, const json_t *root, const sy_beside *b, const char *dir, const char *path, const char *pre, sy_ledger *l, sy_err *err)
 {
     const json_t *model = json_object_get(root, "model");
     bool spm = json_is_true(json_object_get(model, "byte_fallback"));
-    const char *own = pre_of(root), *kind = spm ? "llama" : "gpt2";
-    if (!spm && !pre && !(pre = own))
+    bool ignores = json_is_true(json_object_get(model, "ignore_merges")), asked = ignores;
+    const char *kind = spm ? "llama" : "gpt2";
+    if (!spm && !pre) SY_TRY(pre_of(root, &v->a, &pre, &ignores, err));
+    if (!spm && !pre)
         return sy_fail(err, SY_EUNSUP, "%s cuts text by a rule that has no name in GGUF files; give the nearest as --pre (gpt-2, llama-bpe, qwen2, ...) or --pre default", path);
     if (spm) pre = "default";
+    else if (ignores != asked)
+        SY_TRY(sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.pre", asked ? "llama.cpp merges under this name, the tokenizer takes words of the vocabulary as they are" : "llama.cpp takes words of the vocabulary as they are under this name, the tokenizer merges", 0, err));
     sy_gguf_put_text(w, "tokenizer.ggml.model", kind, strlen(kind));
     sy_gguf_put_text(w, "tokenizer.ggml.pre", pre, strlen(pre));
     if (json_object_get(root, "normalizer") && !json_is_null(json_object_get(root, "normalizer")) && !spm)
@@ -255,10 +293,13 @@ static sy_status put_model(sy_gguf_writer *w, vocab *v, const json_t *root, cons
     sy_gguf_elem(w, v->type, (size_t)v->n * sizeof *v->type);
     if (!spm) SY_TRY(put_merges(w, model, path, err));
     else sy_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", has_prefix_space(root));
-    put_special(w, v, dir);
-    sy_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", adds(root, dir, "add_bos_token", false));
-    sy_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", adds(root, dir, "add_eos_token", true));
-    return SY_OK;
+    SY_TRY(put_special(w, v, b, dir, l, err));
+    bool bos, eos;
+    SY_TRY(adds(root, b, "add_bos_token", false, &bos, l, err));
+    SY_TRY(adds(root, b, "add_eos_token", true, &eos, l, err));
+    sy_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", bos);
+    sy_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", eos);
+    return put_templates(w, dir, b, err);
 }
 
 sy_status sy_gguf_put_tokenizer(sy_gguf_writer *w, const char *dir, int rows, const char *pre, sy_ledger *l, sy_err *err)
@@ -267,6 +308,7 @@ sy_status sy_gguf_put_tokenizer(sy_gguf_writer *w, const char *dir, int rows, co
     json_t *root = NULL;
     vocab v = { 0 };
     sy_buf b = { 0 };
+    sy_beside beside = { 0 };
     SY_TRY(sy_path(path, sizeof path, dir, "tokenizer.json", err));
     if (!sy_file_exists(path)) {
         sy_gguf_put_text(w, "tokenizer.ggml.model", "none", 4);
@@ -279,11 +321,13 @@ sy_status sy_gguf_put_tokenizer(sy_gguf_writer *w, const char *dir, int rows, co
         sy_gguf_put_text(w, "tokenizer.ggml.model", "none", 4);
         st = sy_ledger_add(l, SY_L_NOTE, "tokenizer.json", "not BPE: kept as tokenizer.huggingface.json alone, which llama.cpp does not read", 0, err);
     } else if (st == SY_OK) {
-        st = fill_vocab(&v, root, path, rows, err);
-        if (st == SY_OK) st = put_model(w, &v, root, dir, path, pre, l, err);
+        st = sy_beside_read(&beside, dir, err);
+        if (st == SY_OK) st = fill_vocab(&v, root, path, rows, err);
+        if (st == SY_OK) st = put_model(w, &v, root, &beside, dir, path, pre, l, err);
     }
     if (st == SY_OK) sy_gguf_put_text(w, "tokenizer.huggingface.json", b.data, b.n);
     json_decref(root);
+    sy_beside_free(&beside);
     sy_buf_free(&b);
     sy_arena_free(&v.a);
     return st;
@@ -300,47 +344,38 @@ static sy_status put_file(const char *dir, const char *name, sy_buf *b, sy_err *
     return st;
 }
 
-typedef struct special { int64_t bos, eos; bool add_bos; const char *bos_text, *eos_text; sy_arena a; } special;
-
-/* The text of token `id`, copied; NULL when there is none. */
-static sy_status token_at(special *t, const sy_gguf *g, int64_t id, const char **out, sy_err *err)
+/* The ids that a text begins and ends with. */
+static sy_status put_generation(const sy_gguf *g, const char *dir, sy_err *err)
 {
-    const sy_gguf_key *k = sy_gguf_key_find(g, "tokenizer.ggml.tokens");
-    if (!k || k->elem != SY_GGUF_TEXT || id < 0 || (uint64_t)id >= k->n) return SY_OK;
-    const uint8_t *at = k->data;
-    const char *p = NULL;
-    size_t n = 0;
-    for (int64_t i = 0; i <= id; i++) p = sy_gguf_next_text(&at, &n);
-    *out = sy_arena_printf(&t->a, "%.*s", (int)(n > 1000 ? 1000 : n), p);
-    return *out ? SY_OK : sy_fail(err, SY_ENOMEM, "%s: no memory for its special tokens", g->file);
-}
-
-/* What tokenizer.json does not say. */
-static sy_status beside(special *t, const sy_gguf *g, const char *dir, sy_err *err)
-{
+    int end[SY_GGUF_ENDS], n = 0;
+    int64_t bos = -1;
     sy_buf b = { 0 };
     sy_json j;
-    const char *template = NULL;
-    SY_TRY(sy_gguf_text(g, "tokenizer.chat_template", false, &t->a, &template, err));
+    SY_TRY(sy_gguf_ends(g, end, &n, err));
+    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.bos_token_id", false, -1, UINT32_MAX, &bos, err));
+    if (!n) return SY_OK;
     sy_json_open(&j, &b, 2);
     sy_json_begin(&j, '{');
-    sy_json_key(&j, "tokenizer_class"), sy_json_text(&j, "PreTrainedTokenizerFast");
-    if (t->bos_text) sy_json_key(&j, "bos_token"), sy_json_text(&j, t->bos_text);
-    if (t->eos_text) sy_json_key(&j, "eos_token"), sy_json_text(&j, t->eos_text);
-    if (sy_gguf_key_find(g, "tokenizer.ggml.add_bos_token")) sy_json_key(&j, "add_bos_token"), sy_json_bool(&j, t->add_bos);
-    sy_json_key(&j, "clean_up_tokenization_spaces"), sy_json_bool(&j, false);
-    if (template) sy_json_key(&j, "chat_template"), sy_json_text(&j, template);
-    sy_json_end(&j, '}');
-    sy_buf_put(&b, "\n", 1);
-    SY_TRY(put_file(dir, "tokenizer_config.json", &b, err));
-    if (t->eos < 0) return SY_OK;
-    sy_json_open(&j, &b, 2);
-    sy_json_begin(&j, '{');
-    sy_json_key(&j, "eos_token_id"), sy_json_int(&j, t->eos);
-    if (t->bos >= 0) sy_json_key(&j, "bos_token_id"), sy_json_int(&j, t->bos);
+    sy_json_key(&j, "eos_token_id");
+    if (n == 1) sy_json_int(&j, end[0]);
+    else {
+        sy_json_begin(&j, '[');
+        for (int i = 0; i < n; i++) sy_json_int(&j, end[i]);
+        sy_json_end(&j, ']');
+    }
+    if (bos >= 0 && bos <= INT32_MAX) sy_json_key(&j, "bos_token_id"), sy_json_int(&j, bos);
     sy_json_end(&j, '}');
     sy_buf_put(&b, "\n", 1);
     return put_file(dir, "generation_config.json", &b, err);
+}
+
+static sy_status put_config(const sy_gguf *g, const char *dir, sy_err *err)
+{
+    sy_buf b = { 0 };
+    sy_status st = sy__gguf_config(g, NULL, &b, err);
+    if (st == SY_OK) return put_file(dir, "tokenizer_config.json", &b, err);
+    sy_buf_free(&b);
+    return st;
 }
 
 /* As it came, or written down from the keys. What this engine cannot read as a tokenizer is named and not written. */
@@ -354,7 +389,8 @@ static sy_status put_tokenizer(const sy_gguf *g, const char *dir, sy_ledger *l, 
         size_t n;
         const char *text = sy_gguf_next_text(&at, &n);
         sy_buf_put(&b, text, n);
-        return put_file(dir, "tokenizer.json", &b, err);
+        SY_TRY(put_file(dir, "tokenizer.json", &b, err));
+        return put_config(g, dir, err);
     }
     sy_err why = { 0 };
     sy_status st = sy_tokenizer_from_gguf(&t, g, &why);
@@ -362,33 +398,23 @@ static sy_status put_tokenizer(const sy_gguf *g, const char *dir, sy_ledger *l, 
     if (st != SY_OK) {
         char note[300];
         snprintf(note, sizeof note, "not written as a tokenizer.json: %.250s", why.text);
-        return sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", note, 0, err);
+        SY_TRY(sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", note, 0, err));
+        return put_config(g, dir, err);
     }
     st = sy_tokenizer_save(t, dir, err);
     sy_tokenizer_close(t);
     return st;
 }
 
-static sy_status save(special *t, const sy_gguf *g, const char *dir, sy_ledger *l, sy_err *err)
-{
-    const char *model = "none";
-    t->bos = t->eos = -1;
-    SY_TRY(sy_gguf_text(g, "tokenizer.ggml.model", false, &t->a, &model, err));
-    if (!strcmp(model, "none") && !sy_gguf_key_find(g, "tokenizer.huggingface.json"))
-        return sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", "there is none: the folder has no tokenizer", 0, err);
-    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, INT32_MAX, &t->bos, err));
-    SY_TRY(sy_gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, INT32_MAX, &t->eos, err));
-    SY_TRY(sy_gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->add_bos, err));
-    SY_TRY(token_at(t, g, t->bos, &t->bos_text, err));
-    SY_TRY(token_at(t, g, t->eos, &t->eos_text, err));
-    SY_TRY(put_tokenizer(g, dir, l, err));
-    return beside(t, g, dir, err);
-}
-
 sy_status sy_gguf_save_tokenizer(const sy_gguf *g, const char *dir, sy_ledger *l, sy_err *err)
 {
-    special t = { 0 };
-    sy_status st = save(&t, g, dir, l, err);
-    sy_arena_free(&t.a);
-    return st;
+    sy_arena a = { 0 };
+    const char *model = "none";
+    sy_status st = sy_gguf_text(g, "tokenizer.ggml.model", false, &a, &model, err);
+    bool none = st == SY_OK && !strcmp(model, "none") && !sy_gguf_key_find(g, "tokenizer.huggingface.json");
+    sy_arena_free(&a);
+    SY_TRY(st);
+    if (none) return sy_ledger_add(l, SY_L_NOTE, "tokenizer.ggml.model", "there is none: the folder has no tokenizer", 0, err);
+    SY_TRY(put_tokenizer(g, dir, l, err));
+    return put_generation(g, dir, err);
 }

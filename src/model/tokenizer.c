@@ -71,6 +71,11 @@ void sy_tokenizer_close(sy_tokenizer *t)
     sy_free(t->mark);
     sy_free(t->whole);
     sy_free(t->added);
+    for (int i = 0; i < t->n_kept; i++) {
+        sy_free(t->kept[i].name);
+        sy_buf_free(&t->kept[i].data);
+    }
+    sy_free(t->kept);
     sy_free(t->notes);
     sy_free(t);
 }
@@ -101,7 +106,7 @@ sy_status sy__tokenizer_index(sy_tokenizer *t, sy_err *err)
         size_t n;
         uint32_t cp;
         const char *text = sy__tokenizer_text(t, id, &n);
-        if (t->byte_level ? t->mark[id] : !n) continue;
+        if (t->byte_level ? t->mark[id] & SY__RAW : !n) continue;
         if (n == 1) t->bpe.byte_id[(unsigned char)*text] = id;
         if (n > t->longest) t->longest = n;
         SY_TRY(sy__texts_set(&t->texts, text, n, id, err));      /* of equal texts, which Unigram may have, the last one counts */
@@ -139,9 +144,8 @@ static sy_status find_whole(sy_tokenizer *t, sy_err *err)
     for (int id = 0; st == SY_OK && id < t->model; id++) {
         size_t n, k;
         const char *text = sy__tokenizer_text(t, id, &n);
-        if (t->byte_level ? t->mark[id] : !n) continue;
-        t->whole[id] = t->ignore_merges;
-        if (t->ignore_merges) continue;
+        if (t->byte_level ? t->mark[id] & SY__RAW : !n) continue;
+        if ((t->whole[id] = t->ignore_merges)) continue;
         ids.n = 0;
         if (t->byte_level) {
             if (!spelled(t, text, n)) continue;
@@ -167,7 +171,7 @@ void sy__tokenizer_digest(sy_tokenizer *t)
     for (int id = 0; id < t->vocab; id++) {
         size_t n;
         const char *text = sy__tokenizer_text(t, id, &n);
-        sy_sha256_u64(&s, (uint64_t)n << 8 | (t->mark[id] & (SY__RAW | SY__SPECIAL)));
+        sy_sha256_u64(&s, (uint64_t)n << 8 | (t->mark[id] & SY__SPECIAL ? SY__SPECIAL : t->mark[id] & SY__RAW));
         sy_sha256_add(&s, text, n);
     }
     sy_sha256_u64(&s, (uint64_t)t->bpe.n_merges);
@@ -220,6 +224,18 @@ static void find_growth(sy_tokenizer *t)
     }
 }
 
+/* Whether an id decodes to the text of a special token. */
+static bool is_special(const sy_tokenizer *t, int id)
+{
+    size_t n, m;
+    const char *text = sy__spelling(t, id, &n);
+    for (int i = 0; i < t->n_added; i++) {
+        const char *other = sy__tokenizer_text(t, t->added[i].id, &m);
+        if (t->added[i].special && n == m && !memcmp(text, other, n)) return true;
+    }
+    return false;
+}
+
 static sy_status open_matchers(sy_tokenizer *t, sy_err *err)
 {
     SY_TRY(sy__matcher_open(&t->raw, t, false, err));
@@ -230,11 +246,15 @@ static sy_status open_matchers(sy_tokenizer *t, sy_err *err)
         if ((q = sy__matcher_next(&t->raw, p->text, p->n, 0, &at)) != NULL && q->n == p->n && t->byte_level)
             return sy_fail(err, SY_EFORMAT, "the added tokens with ids %d and %d are the same text", q->added->id, p->added->id);
     }
-    for (int i = 0; i < t->normalized.n && !t->byte_level; i++) {
+    for (int i = 0; i < t->normalized.all; i++) {
         const sy__pattern *p = &t->normalized.pattern[i];
         size_t n;
         const char *text = sy__tokenizer_text(t, p->added->id, &n);
         if (n != p->n || memcmp(text, p->text, n)) t->mark[p->added->id] |= SY__RESPELLED;
+    }
+    for (int i = 0; i < t->n_added; i++) {
+        int id = t->added[i].id;
+        if (t->mark[id] & SY__RESPELLED ? is_special(t, id) : t->mark[id] & SY__SPECIAL) t->mark[id] |= SY__HIDDEN;
     }
     return SY_OK;
 }
@@ -256,6 +276,7 @@ sy_status sy__tokenizer_seal(sy_tokenizer *t, sy_err *err)
     SY_TRY(open_matchers(t, err));
     SY_TRY(sy__find_shown(t, err));
     find_growth(t);
+    if (!t->own) t->own = t->vocab;
     t->plain = t->byte_level && !t->bpe.n_merges && t->longest == 1 && simple && !t->raw.ordinary && !t->normalized.ordinary;
     for (int b = 0; b < 256; b++) t->plain = t->plain && t->bpe.byte_id[b] >= 0;
     if (t->text.failed || t->extra.failed || t->source.failed) return sy_fail(err, SY_ENOMEM, "no memory for a tokenizer of %d ids", t->vocab);
@@ -413,7 +434,8 @@ static sy_status put_added(struct run *r, const sy__piece *p, int id, size_t fro
 }
 
 /* Emits the tokens that the matcher finds and hands what lies between them to the steps from `next` on. As in the `tokenizers` package a special
- * token that is not wanted still hides ordinary ones inside its text. A token that lies in spaces which rstrip took is gone with them. */
+ * token that is not wanted still hides ordinary ones inside its text, and a token that begins in blanks which rstrip took before it is a token all the
+ * same: what lies behind it goes on from its own end. */
 static sy_status by_tokens(struct run *r, const sy__matcher *m, const sy__piece *p, int next, sy_err *err)
 {
     const char *s = p->s;
@@ -423,10 +445,14 @@ static sy_status by_tokens(struct run *r, const sy__matcher *m, const sy__piece 
     for (const sy__pattern *f; (f = sy__matcher_next(m, s, n, look, &at)) != NULL; ) {
         const sy__added *a = f->added;
         size_t end = look = at + f->n;
-        if (at < done || (a->special && !r->special)) continue;
+        if (a->special && !r->special) continue;
         if (a->single_word && (ends_with_word(s, at) || starts_with_word(s + end, n - end))) continue;
-        if (a->lstrip) at = without_spaces_at_end(s, done, at);
+        if (a->lstrip) at = at > done ? without_spaces_at_end(s, done, at) : done;
         if (a->rstrip) end = behind_spaces(s, end, n);
+        if (at >= end) {                             /* all of it was taken; where less than nothing is left, the package gives up */
+            if (at == end) done = end;
+            continue;
+        }
         if (at > done) {
             rest = sy__part(p, done, at);
             SY_TRY(run_step(r, next, &rest, err));
@@ -718,6 +744,34 @@ const int32_t *sy_tokenizer_before(const sy_tokenizer *t, size_t *n)
     return NULL;
 }
 
+size_t sy_tokenizer_front(const sy_tokenizer *t)
+{
+    size_t n;
+    sy_tokenizer_before(t, &n);
+    return n + 1;
+}
+
+sy_status sy_tokenizer_prompt(const sy_tokenizer *t, const char *text, size_t n, int32_t *id, size_t *ids, sy_err *err)
+{
+    size_t before, own;
+    const int32_t *first = sy_tokenizer_before(t, &before);
+    if (before) memcpy(id, first, before * sizeof *id);
+    SY_TRY(sy_tokenizer_encode(t, text, n, id + before, &own, err));
+    *ids = before + own;
+    if (!*ids && t->eot >= 0) id[(*ids)++] = t->eot;
+    return SY_OK;
+}
+
+sy_status sy_tokenizer_fits(const sy_tokenizer *t, int rows, const char *file, sy_err *err)
+{
+    int last = t->vocab - 1;
+    while (last >= 0 && t->mark[last] & SY__SPECIAL && last >= t->own) last--;
+    if (t->eot > last) last = t->eot;
+    for (int i = 0; i < t->posts; i++)
+        for (int k = 0; k < t->post[i].before + t->post[i].after; k++) if (t->post[i].id[k] > last) last = t->post[i].id[k];
+    return last < rows ? SY_OK : sy_fail(err, SY_ESHAPE, "%s: the tokenizer has %d ids, the model %d", file, last + 1, rows);
+}
+
 const char *sy_tokenizer_text(const sy_tokenizer *t, int id, size_t *n)
 {
     return id >= 0 && id < t->vocab ? sy__tokenizer_text(t, id, n) : NULL;
@@ -726,8 +780,8 @@ const char *sy_tokenizer_text(const sy_tokenizer *t, int id, size_t *n)
 const char *sy_tokenizer_piece(const sy_tokenizer *t, int id, size_t *n)
 {
     *n = 0;
-    if (id < 0 || id >= t->vocab || t->mark[id] & SY__SPECIAL) return "";
-    if (!t->shown_at) return sy__tokenizer_text(t, id, n);
+    if (id < 0 || id >= t->vocab || t->mark[id] & SY__HIDDEN) return "";
+    if (!t->shown_at) return sy__spelling(t, id, n);
     *n = t->shown_at[id + 1] - t->shown_at[id] - 1;
     return t->shown.data + t->shown_at[id];
 }
@@ -754,6 +808,7 @@ int sy_tokenizer_find(const sy_tokenizer *t, const char *special)
 int sy_tokenizer_lookup(const sy_tokenizer *t, const char *bytes, size_t n)
 {
     int id = n && t->byte_level ? sy__texts_find(&t->texts, bytes, n, sy__hash(bytes, n)) : -1;
+    if (id >= 0 && t->mark[id] & SY__SPECIAL) id = -1;
     for (int i = 0; id < 0 && n && i < (t->byte_level ? t->n_added : t->vocab); i++) {
         size_t len;
         int at = t->byte_level ? t->added[i].id : i;

@@ -14,8 +14,9 @@ typedef struct sy_tokenizer sy_tokenizer;
 
 /* 256 ids, one a byte; with `eot` a 257th that ends documents. */
 sy_status sy_tokenizer_open_bytes(sy_tokenizer **out, bool eot, sy_err *err);
-/* A tokenizer.json, a folder that holds one, or a GGUF file. What it does not know it refuses by name (SY_EUNSUP). The token that ends
- * documents is the eos_token of the tokenizer_config.json beside it, without one <|endoftext|>; GGUF names it. */
+/* A tokenizer.json, a folder that holds one, or a GGUF file. What it does not know it refuses by name (SY_EUNSUP). What lies beside a tokenizer.json counts
+ * as in transformers (model/tokenizer_config.h). The token that ends documents is the eos_token of the tokenizer_config.json, without
+ * one <|endoftext|>; GGUF names it. */
 sy_status sy_tokenizer_load(sy_tokenizer **out, const char *path, sy_err *err);
 /* The same from memory, without the tokenizer_config.json beside it; `name` names it in sentences. */
 sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t n, const char *name, sy_err *err);
@@ -23,7 +24,7 @@ sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t 
 struct sy_gguf;
 sy_status sy_tokenizer_from_gguf(sy_tokenizer **out, const struct sy_gguf *g, sy_err *err);
 /* Writes DIR/tokenizer.json and DIR/tokenizer_config.json, each atomically; the `tokenizers` package reads them and gives the same ids. What
- * was loaded is written back byte for byte. */
+ * was loaded is written back byte for byte, with the files that lay beside it: special tokens, chat templates. */
 sy_status sy_tokenizer_save(const sy_tokenizer *t, const char *dir, sy_err *err);
 void      sy_tokenizer_close(sy_tokenizer *t);                       /* NULL is fine */
 
@@ -60,6 +61,12 @@ void        sy_tokens_free(sy_tokens *k);
 
 /* The ids that the post-processor puts in front of a text (bos); borrowed. */
 const int32_t *sy_tokenizer_before(const sy_tokenizer *t, size_t *n);
+/* A text that a model goes on with: the ids in front, then those of the text; without any, the token that ends documents, behind which one begins. Room for
+ * sy_tokenizer_most(t, n) + sy_tokenizer_front(t) ids. *ids 0: there is nothing to begin with. */
+sy_status   sy_tokenizer_prompt(const sy_tokenizer *t, const char *text, size_t n, int32_t *id, size_t *ids, sy_err *err);
+size_t      sy_tokenizer_front(const sy_tokenizer *t);               /* room that a prompt needs beside its text's */
+/* SY_ESHAPE: a text could become an id for which a model of `rows` ids has no row. Special tokens that files beside the tokenizer add may lie behind; `file` is the model. */
+sy_status   sy_tokenizer_fits(const sy_tokenizer *t, int rows, const char *file, sy_err *err);
 /* Bytes that an id stands for in the middle of a text, and their number (0 for special tokens and ids that stand for nothing). Borrowed. */
 const char *sy_tokenizer_piece(const sy_tokenizer *t, int id, size_t *n);
 int         sy_tokenizer_bytes(const sy_tokenizer *t, int id);
@@ -80,6 +87,7 @@ typedef struct sy_decoder {
     int32_t *id;                        /* those that still matter */
     size_t   n, room, shown;            /* `shown` of them have been told */
     sy_buf   before, now;               /* texts of the shown ones, of all */
+    sy_buf   raw;                       /* what a later space may still change, where clean_up_tokenization_spaces asks for it */
     struct sy__decoding *work;
 } sy_decoder;
 /* `context`: ids that came before, for example of the prompt; their text is not told. */

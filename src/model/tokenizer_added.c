@@ -11,6 +11,37 @@ static int by_bytes(const void *a, const void *b)
     return d ? d : (p->n > q->n) - (p->n < q->n);
 }
 
+/* Of texts that become one the package finds that which comes first by its bytes. */
+static int by_rank(const void *a, const void *b)
+{
+    const sy__pattern *p = a, *q = b;
+    int d = by_bytes(a, b);
+    return d ? d : strcmp(p->own, q->own);
+}
+
+static int by_use(const void *a, const void *b)
+{
+    const sy__pattern *p = a, *q = b;
+    return p->hidden != q->hidden ? (p->hidden ? 1 : -1) : by_rank(a, b);
+}
+
+/* Different texts may be one once they are normalised: the first one is found, the others go behind those that are. */
+static sy_status hide(sy__matcher *m, sy_err *err)
+{
+    m->all = m->n;
+    for (int i = 1; i < m->all; i++) {
+        const sy__added *a = m->pattern[i].added, *b = m->pattern[i - 1].added;
+        if (by_bytes(&m->pattern[i - 1], &m->pattern[i])) continue;
+        if (!strcmp(m->pattern[i].own, m->pattern[i - 1].own))
+            return sy_fail(err, SY_EFORMAT, "the added tokens with ids %d and %d are the same text", b->id < a->id ? b->id : a->id, b->id < a->id ? a->id : b->id);
+        m->pattern[i].hidden = true;
+        m->ordinary -= !a->special;
+        m->n--;
+    }
+    if (m->n < m->all) qsort(m->pattern, (size_t)m->all, sizeof *m->pattern, by_use);
+    return SY_OK;
+}
+
 sy_status sy__matcher_open(sy__matcher *m, const sy_tokenizer *t, bool normalized, sy_err *err)
 {
     m->pattern = sy_malloc(sy_mul_size((size_t)t->n_added, sizeof *m->pattern));
@@ -23,16 +54,14 @@ sy_status sy__matcher_open(sy__matcher *m, const sy_tokenizer *t, bool normalize
         if (normalized) SY_TRY(sy__normalise(t, text, n, &m->text, err));
         else sy_buf_put(&m->text, text, n);
         if (m->text.n == before) continue;           /* nothing is left to be found */
-        m->pattern[m->n++] = (sy__pattern){ .n = m->text.n - before, .added = a };
+        m->pattern[m->n++] = (sy__pattern){ .n = m->text.n - before, .own = text, .added = a };
         m->ordinary += !a->special;
     }
     if (m->text.failed) return sy_fail(err, SY_ENOMEM, "no memory for %d added tokens", t->n_added);
     const char *text = m->text.data;
     for (int i = 0; i < m->n; text += m->pattern[i++].n) m->pattern[i].text = text;
-    if (m->n) qsort(m->pattern, (size_t)m->n, sizeof *m->pattern, by_bytes);
-    for (int i = 0; i + 1 < m->n; i++)
-        if (!by_bytes(&m->pattern[i], &m->pattern[i + 1]))
-            return sy_fail(err, SY_EFORMAT, "the added tokens with ids %d and %d are the same text", m->pattern[i].added->id, m->pattern[i + 1].added->id);
+    if (m->n) qsort(m->pattern, (size_t)m->n, sizeof *m->pattern, by_rank);
+    SY_TRY(hide(m, err));
     for (int c = 0, i = 0; c <= 256; c++) {
         while (i < m->n && (unsigned char)*m->pattern[i].text < c) i++;
         m->first[c] = i;

@@ -65,21 +65,26 @@ static void put_replaced(sy_buf *b, const char *s, size_t n, const char *from, c
     sy_buf_put(b, s + done, n - done);
 }
 
-/* English punctuation and contractions without the space before them; one rule after the other. The result is valid until the next call. */
-static const sy_buf *cleaned(decoding *w, const char *s, size_t n)
+/* English punctuation and contractions without the space before them; one rule after the other. What transformers does to a whole text leaves the rule of two
+ * words out. The result is valid until the next call. */
+static const sy_buf *cleaned(decoding *w, const char *s, size_t n, bool whole)
 {
     static const char *const rule[][2] = { { " .", "." }, { " ?", "?" }, { " !", "!" }, { " ,", "," }, { " ' ", "'" }, { " n't", "n't" }, { " 'm", "'m" }, { " do not", " don't" },
                                            { " 's", "'s" }, { " 've", "'ve" }, { " 're", "'re" } };
-    sy_buf *b = w->cleaned;
-    sy_buf_clear(&b[0]);
-    sy_buf_put(&b[0], s, n);
+    enum { TWO_WORDS = 7 };
+    sy_buf *from = &w->cleaned[0], *to = &w->cleaned[1];
+    sy_buf_clear(from);
+    sy_buf_put(from, s, n);
     for (size_t i = 0; i < SY_COUNT(rule); i++) {
-        sy_buf *from = &b[i % 2], *to = &b[1 - i % 2];
+        if (whole && i == TWO_WORDS) continue;
         sy_buf_clear(to);
         put_replaced(to, bytes_of(from), from->n, rule[i][0], rule[i][1]);
         w->list[0].failed |= from->failed | to->failed;
+        sy_buf *was = from;
+        from = to;
+        to = was;
     }
-    return &b[SY_COUNT(rule) % 2];
+    return from;
 }
 
 /* Letters back to bytes; a text that holds anything else stays as it is. */
@@ -179,7 +184,7 @@ static void put_wordpiece(decoding *w, const sy__decode *d, const char *s, size_
     if (!first && n >= prefix && !memcmp(s, d->text, prefix)) s += prefix, n -= prefix;
     else if (!first) sy_buf_put(&w->word, " ", 1);
     sy_buf_put(&w->word, s, n);
-    if (d->flag) word = cleaned(w, bytes_of(word), word->n);
+    if (d->flag) word = cleaned(w, bytes_of(word), word->n, false);
     sy_buf_put(&out->text, bytes_of(word), word->n);
     out->failed |= w->word.failed;
 }
@@ -193,7 +198,7 @@ static void put_ctc(decoding *w, const sy__decode *d, const list *in, size_t i, 
     const sy_buf *word = &w->word;
     sy_buf_clear(&w->word);
     put_replaced(&w->word, s, n, d->text, "");
-    if (d->flag) word = cleaned(w, bytes_of(word), word->n);
+    if (d->flag) word = cleaned(w, bytes_of(word), word->n, false);
     put_replaced(&out->text, bytes_of(word), word->n, d->flag ? d->more : "", " ");
     out->failed |= w->word.failed;
     if (out->text.n > before) end_text(out);
@@ -222,10 +227,9 @@ static sy_status decode_step(decoding *w, const sy__decode *d, const list *in, l
     return SY_OK;
 }
 
-/* How an id enters the decoders. */
-static const char *spelling(const sy_tokenizer *t, int id, size_t *n)
+const char *sy__spelling(const sy_tokenizer *t, int id, size_t *n)
 {
-    for (int i = 0; t->mark[id] & SY__RESPELLED && i < t->normalized.n; i++)
+    for (int i = 0; t->mark[id] & SY__RESPELLED && i < t->normalized.all; i++)
         if (t->normalized.pattern[i].added->id == id) { *n = t->normalized.pattern[i].n; return t->normalized.pattern[i].text; }
     return sy__tokenizer_text(t, id, n);
 }
@@ -246,9 +250,9 @@ static sy_status run_decoders(decoding *w, const sy_tokenizer *t, const int32_t 
         l[i].failed = false;
     }
     for (size_t i = 0; i < n; i++) {
-        if (id[i] < 0 || id[i] >= t->vocab || (t->mark[id[i]] & SY__SPECIAL && !special)) continue;
+        if (id[i] < 0 || id[i] >= t->vocab || (!special && t->mark[id[i]] & SY__HIDDEN)) continue;
         size_t len;
-        const char *s = spelling(t, id[i], &len);
+        const char *s = sy__spelling(t, id[i], &len);
         if (t->joined_by_spaces && l[0].n) sy_buf_put(&l[0].text, " ", 1);
         sy_buf_put(&l[0].text, s, len);
         end_text(&l[0]);
@@ -273,7 +277,7 @@ static void free_decoding(decoding *w)
     sy__find_free(w->room);
 }
 
-static sy_status decode(const sy_tokenizer *t, const int32_t *id, size_t n, bool special, sy_buf *out, sy_err *err)
+static sy_status decode_raw(const sy_tokenizer *t, const int32_t *id, size_t n, bool special, sy_buf *out, sy_err *err)
 {
     if (t->shown_at) {
         decoding w = { 0 };
@@ -283,10 +287,31 @@ static sy_status decode(const sy_tokenizer *t, const int32_t *id, size_t n, bool
     }
     for (size_t i = 0; i < n; i++) {
         size_t len;
-        const char *s = special ? sy_tokenizer_text(t, id[i], &len) : sy_tokenizer_piece(t, id[i], &len);
-        if (s) sy_buf_put(out, s, len);
+        if (id[i] < 0 || id[i] >= t->vocab || (!special && t->mark[id[i]] & SY__HIDDEN)) continue;
+        const char *s = sy__spelling(t, id[i], &len);
+        sy_buf_put(out, s, len);
     }
     return out->failed ? sy_fail(err, SY_ENOMEM, "no memory to decode %zu tokens", n) : SY_OK;
+}
+
+static sy_status put_cleaned(decoding *w, const char *s, size_t n, sy_buf *out, sy_err *err)
+{
+    w->list[0].failed = false;
+    const sy_buf *b = cleaned(w, s, n, true);
+    sy_buf_put(out, bytes_of(b), b->n);
+    return w->list[0].failed || out->failed ? sy_fail(err, SY_ENOMEM, "no memory to decode a text of %zu bytes", n) : SY_OK;
+}
+
+static sy_status decode(const sy_tokenizer *t, const int32_t *id, size_t n, bool special, sy_buf *out, sy_err *err)
+{
+    if (!t->cleans) return decode_raw(t, id, n, special, out, err);
+    decoding w = { 0 };
+    sy_buf raw = { 0 };
+    sy_status st = decode_raw(t, id, n, special, &raw, err);
+    if (st == SY_OK) st = put_cleaned(&w, bytes_of(&raw), raw.n, out, err);
+    sy_buf_free(&raw);
+    free_decoding(&w);
+    return st;
 }
 
 sy_status sy_tokenizer_decode(const sy_tokenizer *t, const int32_t *id, size_t n, sy_buf *out, sy_err *err) { return decode(t, id, n, false, out, err); }
@@ -347,11 +372,13 @@ enum { CONTEXT = 60, HELD_BACK = 16 };               /* ids that are remembered 
 sy_status sy_decoder_open(sy_decoder *d, const sy_tokenizer *t, const int32_t *context, size_t n, sy_err *err)
 {
     *d = (sy_decoder){ .tok = t };
+    if (!t->shown_at && !t->cleans) return SY_OK;
+    d->work = sy_calloc(1, sizeof *d->work);
+    if (!d->work) return sy_fail(err, SY_ENOMEM, "no memory to decode");
     if (!t->shown_at) return SY_OK;
     d->room = 64;
     d->id = sy_malloc(d->room * sizeof *d->id);
-    d->work = sy_calloc(1, sizeof *d->work);
-    if (!d->id || !d->work || !sy_buf_reserve(&d->before, 512) || !sy_buf_reserve(&d->now, 512)) return sy_fail(err, SY_ENOMEM, "no memory to decode");
+    if (!d->id || !sy_buf_reserve(&d->before, 512) || !sy_buf_reserve(&d->now, 512)) return sy_fail(err, SY_ENOMEM, "no memory to decode");
     size_t take = 0, len;
     while (take < n && take < CONTEXT) {             /* back to a token that is more than a byte */
         int32_t id = context[n - ++take];
@@ -388,11 +415,11 @@ static sy_status tell(sy_decoder *d, const char *s, size_t n, sy_buf *out, sy_er
     return run_decoders(d->work, d->tok, d->id, d->n, false, &d->before, err);
 }
 
-sy_status sy_decoder_feed(sy_decoder *d, int32_t id, sy_buf *out, sy_err *err)
+static sy_status feed_raw(sy_decoder *d, int32_t id, sy_buf *out, sy_err *err)
 {
     const char *s;
     size_t n;
-    if (!d->tok->shown_at) return sy_tokenizer_decode(d->tok, &id, 1, out, err);
+    if (!d->tok->shown_at) return decode_raw(d->tok, &id, 1, false, out, err);
     if (d->n == d->room) {
         int32_t *more = sy_realloc(d->id, 2 * d->room * sizeof *more);
         if (!more) return sy_fail(err, SY_ENOMEM, "no memory to decode");
@@ -406,12 +433,49 @@ sy_status sy_decoder_feed(sy_decoder *d, int32_t id, sy_buf *out, sy_err *err)
     return tell(d, s, n, out, err);
 }
 
-sy_status sy_decoder_end(sy_decoder *d, sy_buf *out, sy_err *err)
+static sy_status end_raw(sy_decoder *d, sy_buf *out, sy_err *err)
 {
     const char *s;
     size_t n;
     if (!d->tok->shown_at || d->n == d->shown || !addition(d, &s, &n)) return SY_OK;
     return tell(d, s, n, out, err);
+}
+
+/* Bytes at the front that what follows cannot change: each rule begins with a space, and even where one rule feeds another at most 7 bytes are taken. */
+static size_t settled(const char *s, size_t n)
+{
+    size_t at = n > 6 ? n - 6 : 0;
+    while (at < n && s[at] != ' ') at++;
+    while (at < n && at) {                           /* a rule may reach over a space inside of it */
+        if (s[at - 1] == ' ') at--;
+        else if (at > 1 && s[at - 2] == ' ' && (s[at - 1] == '\'' || s[at - 1] == 'n')) at -= 2;
+        else break;
+    }
+    return at;
+}
+
+static sy_status tell_cleaned(sy_decoder *d, size_t n, sy_buf *out, sy_err *err)
+{
+    if (d->raw.failed) return sy_fail(err, SY_ENOMEM, "no memory to decode");
+    if (!n) return SY_OK;
+    SY_TRY(put_cleaned(d->work, d->raw.data, n, out, err));
+    memmove(d->raw.data, d->raw.data + n, d->raw.n - n);
+    d->raw.n -= n;
+    return SY_OK;
+}
+
+sy_status sy_decoder_feed(sy_decoder *d, int32_t id, sy_buf *out, sy_err *err)
+{
+    if (!d->tok->cleans) return feed_raw(d, id, out, err);
+    SY_TRY(feed_raw(d, id, &d->raw, err));
+    return tell_cleaned(d, settled(bytes_of(&d->raw), d->raw.n), out, err);
+}
+
+sy_status sy_decoder_end(sy_decoder *d, sy_buf *out, sy_err *err)
+{
+    if (!d->tok->cleans) return end_raw(d, out, err);
+    SY_TRY(end_raw(d, &d->raw, err));
+    return tell_cleaned(d, d->raw.n, out, err);
 }
 
 void sy_decoder_close(sy_decoder *d)
@@ -421,5 +485,6 @@ void sy_decoder_close(sy_decoder *d)
     sy_free(d->id);
     sy_buf_free(&d->before);
     sy_buf_free(&d->now);
+    sy_buf_free(&d->raw);
     *d = (sy_decoder){ 0 };
 }

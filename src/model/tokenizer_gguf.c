@@ -13,6 +13,8 @@
 #include "core/json.h"
 #include "core/utf8.h"
 #include "model/gguf.h"
+#include "model/gguf_rules.h"
+#include "model/tokenizer_config.h"
 #include "model/tokenizer_parts.h"
 
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };           /* token types */
@@ -387,72 +389,18 @@ static sy_status put_spm(source *s, sy_err *err)
     return SY_OK;
 }
 
-/* Names of tokenizer.ggml.pre and the expressions that are applied one after the other. */
-#define G2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define HAN_HANGUL "[\xE4\xB8\x80-\xE9\xBE\xA5\xE0\xA0\x80-\xE4\xB8\x80\xEA\xB0\x80-\xED\x9F\xBF]+"
-static const char cased[] =              /* deepseek-llm's letters, code points in hexadecimal */
-    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 "
-    "10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D "
-    "1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 "
-    "2128 212A-212D 212F-2134 2139 213C-213F 2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 A640-A66D A680-A69B A722-A76F A771-A787 "
-    "A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943";
-
-static const struct rule { const char *names, *regex[7]; bool ignore_merges; } rules[] = {
-    { "gpt-2 gpt2 mpt olmo jais phi-2 roberta-bpe gpt-neox gigachat trillion jina-es jina-de jina-v1-en jina-v2-code jina-v2-es jina-v2-de", { G2 }, false },
-    { "starcoder refact command-r smollm codeshell exaone minerva-7b", { "\\p{N}", G2 }, false },
-    { "falcon", { "[\\p{P}\\$\\+<=>\\^~\\|`]+", G2, "[0-9][0-9][0-9]" }, false },
-    { "default", { "[\\p{P}\\$\\+<=>\\^~\\|]+", G2, "\\p{N}+", "[0-9][0-9][0-9]" }, false },
-    { "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", { SY__PATTERN_GPT4 }, true },
-    { "dbrx smaug-bpe glm4 chatglm-bpe", { SY__PATTERN_GPT4 }, false },
-    { "qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan", { SY__PATTERN_QWEN }, false },
-    { "qwen35", { SY__PATTERN_MARKS }, false },
-    { "deepseek-coder", { "[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN_HANGUL, "\\p{N}" }, false },
-    { "deepseek-llm", { "[\\r\\n]", "\\s?[CASED]+", "\\s?[!-/:-~\xEF\xBC\x81-\xEF\xBC\x8F\xEF\xBC\x9A-\xEF\xBD\x9E\xE2\x80\x98-\xE2\x80\x9F\xE3\x80\x80-\xE3\x80\x82]+", "\\s+$", HAN_HANGUL, "\\p{N}+" }, false },
-    { "deepseek-v3 hunyuan-dense", { "\\p{N}{1,3}", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+", SY__PATTERN_DEEPSEEK3 }, false },
-    { "gpt-4o llama4", { SY__PATTERN_O200K }, false },
-    { "tekken", { SY__PATTERN_TEKKEN }, true },
-    { "bloom poro-chat gpt3-finnish", { " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+" }, false },
-    { "viking", { " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+", "\\p{N}" }, false },
-};
-
-static bool has_word(const char *list, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *hit = list; n && (hit = strstr(hit, word)) != NULL; hit += n)
-        if ((hit == list || hit[-1] == ' ') && (!hit[n] || hit[n] == ' ')) return true;
-    return false;
-}
-
-/* "\s?[CASED]+" with the letters written out. */
-static sy_status put_cased_split(source *s, sy_err *err)
-{
-    sy_buf b = { 0 };
-    sy_buf_text(&b, "\\s?[");
-    for (const char *at = cased; *at; at += strspn(at, " -")) {
-        char utf8[4], *next;
-        uint32_t cp = (uint32_t)strtoul(at, &next, 16);
-        if (at > cased && at[-1] == '-') sy_buf_put(&b, "-", 1);
-        sy_buf_put(&b, utf8, (size_t)sy_utf8_put(cp, utf8));
-        at = next;
-    }
-    sy_buf_text(&b, "]+");
-    if (!b.failed) put_split(s, b.data);
-    bool failed = b.failed;
-    sy_buf_free(&b);
-    return failed ? sy_fail(err, SY_ENOMEM, "no memory for a pattern") : SY_OK;
-}
-
 static sy_status put_bytes(source *s, sy_err *err)
 {
-    const struct rule *r = rules;
     const char *pre = s->pre ? s->pre : "default";
-    while (r < rules + SY_COUNT(rules) && !has_word(r->names, pre)) r++;
-    if (r == rules + SY_COUNT(rules) || strchr(pre, ' ')) return sy_fail(err, SY_EUNSUP, "tokenizer.ggml.pre is \"%.60s\", a way to cut texts that is not known here, so the ids are not, either", pre);
+    const sy_gguf_rule *r = sy_gguf_rule_named(pre);
+    if (!r) return sy_fail(err, SY_EUNSUP, "tokenizer.ggml.pre is \"%.60s\", a way to cut texts that is not known here, so the ids are not, either", pre);
     KEY("normalizer"), sy_json_null(&s->j);
     KEY("pre_tokenizer"), begin_sequence(s, "pretokenizers");
     for (int i = 0; r->regex[i]; i++) {
-        if (strstr(r->regex[i], "CASED")) SY_TRY(put_cased_split(s, err));
-        else put_split(s, r->regex[i]);
+        sy_buf_clear(&s->piece);
+        sy_gguf_rule_regex(r->regex[i], &s->piece);
+        if (s->piece.failed) return sy_fail(err, SY_ENOMEM, "no memory for a pattern");
+        put_split(s, s->piece.data);
     }
     put_byte_level(s);
     end_sequence(s);
@@ -582,30 +530,77 @@ static sy_status write_down(source *s, sy_err *err)
     return s->out.failed ? sy_fail(err, SY_ENOMEM, "no memory for a tokenizer of %d ids", s->n) : SY_OK;
 }
 
-static bool begins_as_gguf(sy_map *m)
+/* Several templates are a list, as older writers of the file have it. */
+static void put_templates(sy_json *j, const json_t *templates)
 {
-    const uint8_t *head = m->size >= 4 ? sy_map_view(m, 0, 4) : NULL;
-    return head && !memcmp(head, "GGUF", 4);
+    const char *key;
+    json_t *v, *alone = json_object_size(templates) == 1 ? json_object_get(templates, "default") : NULL;
+    sy_json_key(j, "chat_template");
+    if (alone) { sy_json_bytes(j, json_string_value(alone), json_string_length(alone)); return; }
+    sy_json_begin(j, '[');
+    json_object_foreach((json_t *)templates, key, v) {
+        sy_json_begin(j, '{');
+        sy_json_key(j, "name"), sy_json_text(j, key);
+        sy_json_key(j, "template"), sy_json_bytes(j, json_string_value(v), json_string_length(v));
+        sy_json_end(j, '}');
+    }
+    sy_json_end(j, ']');
 }
+
+/* A name makes a token special, so only those get one that are it anyway. */
+static bool keeps_ids(const sy_tokenizer *t, const char *text) { return !t || sy_tokenizer_find(t, text) >= 0; }
+
+sy_status sy__gguf_config(const sy_gguf *g, const sy_tokenizer *t, sy_buf *out, sy_err *err)
+{
+    static const char *const flags[] = { "add_bos_token", "add_eos_token" };
+    json_t *special = NULL, *templates = NULL, *v;
+    const char *key;
+    bool on[2] = { false, false };
+    for (int i = 0; i < 2; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "tokenizer.ggml.%s", flags[i]);
+        SY_TRY(sy_gguf_bool(g, name, false, &on[i], err));
+    }
+    SY_TRY(sy_templates_from_gguf(&templates, g, err));
+    sy_status st = sy_special_from_gguf(&special, g, err);
+    if (st == SY_OK) {
+        sy_json j;
+        sy_json_open(&j, out, 2);
+        sy_json_begin(&j, '{');
+        sy_json_key(&j, "tokenizer_class"), sy_json_text(&j, "PreTrainedTokenizerFast");
+        const char *end = t ? sy_tokenizer_special(t, t->eot) : json_string_value(json_object_get(special, "eos_token"));
+        sy_json_key(&j, "eos_token"), sy_json_text(&j, end);
+        json_object_foreach(special, key, v)
+            if (strcmp(key, "eos_token") && keeps_ids(t, json_string_value(v))) sy_json_key(&j, key), sy_json_text(&j, json_string_value(v));
+        for (int i = 0; i < 2; i++) sy_json_key(&j, flags[i]), sy_json_bool(&j, on[i]);
+        sy_json_key(&j, "clean_up_tokenization_spaces"), sy_json_bool(&j, false);
+        if (templates) put_templates(&j, templates);
+        sy_json_end(&j, '}');
+        sy_buf_text(out, "\n");
+        if (out->failed) st = sy_fail(err, SY_ENOMEM, "%s: no memory for what lies beside its tokenizer", g->file);
+    }
+    json_decref(templates);
+    json_decref(special);
+    return st;
+}
+
+static sy_status keep_config(sy_tokenizer *t, const sy_gguf *g, sy_err *err)
+{
+    sy_buf b = { 0 };
+    sy_status st = sy__gguf_config(g, t, &b, err);
+    if (st == SY_OK) st = sy__tokenizer_keep(t, "tokenizer_config.json", b.data, b.n, err);
+    sy_buf_free(&b);
+    return st;
+}
+
+static sy_status look(void *arg, const sy_gguf *g, sy_err *err) { return sy_tokenizer_from_gguf(arg, g, err); }
 
 sy_status sy__tokenizer_load_gguf(sy_tokenizer **out, const char *path, bool *is, sy_err *err)
 {
-    sy_map map;
-    sy_arena arena = { 0 };
-    sy_gguf g;
     sy_tokenizer *t = NULL;
-    *is = false;
-    SY_TRY(sy_map_open_windows(&map, path, err));
-    sy_status st = SY_OK;
-    if ((*is = begins_as_gguf(&map))) {
-        st = sy_gguf_open(&g, &map, path, &arena, err);
-        if (st == SY_OK) st = sy_tokenizer_from_gguf(&t, &g, err);
-        st = sy_map_status(&map, path, st, err);
-        if (st == SY_OK) *out = t;
-        else sy_tokenizer_close(t);
-    }
-    sy_arena_free(&arena);
-    sy_map_close(&map);
+    sy_status st = sy_gguf_look(path, look, &t, is, err);
+    if (st != SY_OK) sy_tokenizer_close(t);
+    else if (*is) *out = t;
     return st;
 }
 
@@ -624,8 +619,10 @@ sy_status sy_tokenizer_from_gguf(sy_tokenizer **out, const sy_gguf *g, sy_err *e
     if (st == SY_OK) {
         t->eot = (int)s.eos;
         sy__tokenizer_digest(t);
-    } else sy_tokenizer_close(t);
+        st = keep_config(t, g, err);
+    }
     if (st == SY_OK) *out = t;
+    else sy_tokenizer_close(t);
     sy__texts_close(&s.ids);
     sy_buf_free(&s.out);
     sy_buf_free(&s.piece);

@@ -6,12 +6,12 @@
 #include <math.h>
 
 #include "core/alloc.h"
-#include "core/file.h"
 #include "core/sha256.h"
 #include "core/utf8.h"
+#include "model/tokenizer_config.h"
 #include "model/tokenizer_read.h"
 
-enum { MOST_BYTES = 256 << 20, MOST_IDS = 1 << 24 };
+enum { MOST_IDS = 1 << 24 };
 
 /* --- reading: the model -------------------------------------------------------------------------------------------------- */
 
@@ -26,7 +26,7 @@ static bool unspell(sy_buf *b, const char *s)
         if (byte < 0) return false;
         sy_buf_put(b, &(char){ (char)byte }, 1);
     }
-    return true;
+    return !b->failed;
 }
 
 /* What BPE says about itself; `unk` is borrowed. */
@@ -212,10 +212,11 @@ static sy_status read_tokens(sy__reader *r, json_t *vocab, json_t *list, const c
     json_decref(ids);
     SY_TRY(st);
     for (int id = 0; id < n; id++) {
-        bool model = id < own, bytes = t->byte_level && model && special[id] != 1 && unspell(&r->b, by_id[id]);
-        if (bytes && special[id] == 2 && strcmp(r->b.data, by_id[id])) bytes = false;          /* an added token is its text, not bytes that it may spell */
-        if (bytes) sy__tokenizer_add(t, r->b.data, r->b.n, 0, true);
-        else sy__tokenizer_add(t, by_id[id], strlen(by_id[id]), (special[id] == 1 ? SY__SPECIAL : 0) | (t->byte_level && model && special[id] != 1 ? SY__RAW : 0), model);
+        bool model = id < own, bytes = t->byte_level && model && unspell(&r->b, by_id[id]);
+        if (bytes && special[id] && strcmp(r->b.data, by_id[id])) bytes = false;             /* an added token is its text, not bytes that it may spell */
+        int marks = (special[id] == 1 ? SY__SPECIAL : 0) | (t->byte_level && model && !bytes ? SY__RAW : 0);
+        if (bytes) sy__tokenizer_add(t, r->b.data, r->b.n, marks, true);
+        else sy__tokenizer_add(t, by_id[id], strlen(by_id[id]), marks, model);
         special[id] = 0;
     }
     return r->b.failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for its vocabulary", r->file) : sy__tokenizer_index(t, err);
@@ -396,7 +397,64 @@ static sy_status note(sy__reader *r, json_t *root, sy_err *err)
     return failed ? sy_fail(err, SY_ENOMEM, "%s: no memory for notes", r->file) : SY_OK;
 }
 
-static sy_status from_json(sy_tokenizer **out, json_t *root, const char *file, sy_err *err)
+/* The vocabulary by text, whatever the model keeps it as. */
+static json_t *by_text(json_t *vocab)
+{
+    if (json_is_object(vocab)) return json_incref(vocab);
+    json_t *o = sy_json_object(), *pair;
+    size_t i;
+    json_array_foreach(vocab, i, pair) {
+        const char *text = json_string_value(json_array_get(pair, 0));       /* what is no pair is told later */
+        if (!o || (text && json_object_set_new_nocheck(o, text, json_integer((json_int_t)i)))) {
+            json_decref(o);
+            return NULL;
+        }
+    }
+    return o;
+}
+
+/* The added tokens, with what the files beside the tokenizer.json say of them; the caller gives the list back. */
+static sy_status added_tokens(json_t *root, json_t *vocab, const sy_beside *b, const char *file, json_t **out, sy_err *err)
+{
+    json_t *list = json_object_get(root, "added_tokens");
+    if (!b || (!json_object_size(b->special) && !json_array_size(b->extra) && !json_object_get(b->config, "added_tokens_decoder"))) {
+        *out = json_incref(list);
+        return SY_OK;
+    }
+    size_t own = json_object_size(vocab) + json_array_size(vocab);
+    json_t *ids = own <= MOST_IDS ? by_text(vocab) : sy_json_object();       /* too many are refused later */
+    sy_status st = ids ? sy_beside_added(b, list, ids, (int)(own <= MOST_IDS ? own : 0), out, err) : sy_fail(err, SY_ENOMEM, "%s: no memory for its vocabulary", file);
+    json_decref(ids);
+    return st;
+}
+
+/* Ids of the file itself: added tokens that the vocabulary does not have follow it. */
+static int own_ids(json_t *root, json_t *vocab, const json_t *list)
+{
+    json_t *own = json_object_get(root, "added_tokens");
+    size_t more = json_array_size(list) - json_array_size(own), ids = json_object_size(vocab) + json_array_size(vocab);
+    for (size_t i = 0; i + more < json_array_size(list); i++) ids += json_integer_value(json_object_get(json_array_get(list, i), "id")) >= (json_int_t)ids;
+    return (int)ids;
+}
+
+static sy_status build(sy_tokenizer **out, json_t *root, json_t *vocab, json_t *merges, json_t *list, const char *file, sy_err *err)
+{
+    sy__reader r = { .file = file };
+    size_t ids = json_object_size(vocab) + json_array_size(vocab) + json_array_size(list);
+    if (ids > MOST_IDS || json_array_size(merges) > MOST_IDS)
+        return sy_fail(err, SY_EUNSUP, "%s: %zu tokens and %zu merges; %d is the most", file, ids, json_array_size(merges), MOST_IDS);
+    SY_TRY(sy__tokenizer_new(&r.t, (int)ids, (int)json_array_size(merges), (int)json_array_size(list), err));
+    r.t->own = own_ids(root, vocab, list);
+    sy_status st = note(&r, root, err);
+    if (st == SY_OK) st = fill(&r, root, vocab, merges, list, err);
+    sy_buf_free(&r.b);
+    sy_buf_free(&r.c);
+    if (st != SY_OK) { sy_tokenizer_close(r.t); return st; }
+    *out = r.t;
+    return SY_OK;
+}
+
+static sy_status from_json(sy_tokenizer **out, json_t *root, const char *file, const sy_beside *beside, sy_err *err)
 {
     static const char *const keys[] = { "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model", NULL };
     sy__reader r = { .file = file };
@@ -412,25 +470,18 @@ static sy_status from_json(sy_tokenizer **out, json_t *root, const char *file, s
     bool unigram = type && !strcmp(type, "Unigram"), bpe = !type || !strcmp(type, "BPE");
     SY_TRY(sy__get(&r, model, "model", "vocab", unigram ? "[" : "{", &vocab, err));
     SY_TRY(sy__get(&r, model, "model", "merges", bpe ? "[" : "[?", &merges, err));
-    size_t ids = json_object_size(vocab) + json_array_size(vocab) + json_array_size(list);
-    if (ids > MOST_IDS || json_array_size(merges) > MOST_IDS)
-        return sy_fail(err, SY_EUNSUP, "%s: %zu tokens and %zu merges; %d is the most", file, ids, json_array_size(merges), MOST_IDS);
-    SY_TRY(sy__tokenizer_new(&r.t, (int)ids, (int)json_array_size(merges), (int)json_array_size(list), err));
-    sy_status st = note(&r, root, err);
-    if (st == SY_OK) st = fill(&r, root, vocab, merges, list, err);
-    sy_buf_free(&r.b);
-    sy_buf_free(&r.c);
-    if (st != SY_OK) { sy_tokenizer_close(r.t); return st; }
-    *out = r.t;
-    return SY_OK;
+    SY_TRY(added_tokens(root, vocab, beside, file, &list, err));
+    sy_status st = build(out, root, vocab, merges, list, file, err);
+    json_decref(list);
+    return st;
 }
 
-sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t n, const char *name, sy_err *err)
+sy_status sy__tokenizer_parse(sy_tokenizer **out, const char *json, size_t n, const char *name, const sy_beside *beside, sy_err *err)
 {
     json_t *root;
     sy_tokenizer *t = NULL;
     SY_TRY(sy_json_parse(&root, json, n, name, err));
-    sy_status st = from_json(&t, root, name, err);
+    sy_status st = from_json(&t, root, name, beside, err);
     json_decref(root);
     SY_TRY(st);
     sy_buf_put(&t->source, json, n);
@@ -442,63 +493,12 @@ sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t 
     return SY_OK;
 }
 
-/* tokenizer_config.json beside it says which token ends a text; without one it is <|endoftext|>, where there is such a token. */
-static sy_status read_config(sy_tokenizer *t, const char *path, sy_err *err)
+sy_status sy_tokenizer_from_memory(sy_tokenizer **out, const char *json, size_t n, const char *name, sy_err *err)
 {
-    sy__reader r = { .file = path, .t = t };
-    json_t *root, *eos;
-    char text[64];
-    SY_TRY(sy_json_read(&root, path, MOST_BYTES, err));
-    sy_status st = sy__expect(&r, root, "{", "the file", err);
-    eos = json_object_get(root, "eos_token");
-    if (json_is_object(eos)) eos = json_object_get(eos, "content");
-    if (st == SY_OK && json_object_get(root, "eos_token")) {
-        st = sy__expect(&r, eos, "\"?", "eos_token", err);
-        t->eot = json_is_string(eos) ? sy_tokenizer_find(t, json_string_value(eos)) : -1;
-        if (st == SY_OK && json_is_string(eos) && t->eot < 0)
-            st = sy_fail(err, SY_EFORMAT, "%s: eos_token \"%s\" is no special token of the tokenizer.json beside it", path, sy__shown(text, json_string_value(eos)));
-    }
-    json_decref(root);
-    return st;
-}
-
-sy_status sy_tokenizer_load(sy_tokenizer **out, const char *path, sy_err *err)
-{
-    char file[1024], config[1024];
-    sy_buf text = { 0 };
-    sy_tokenizer *t = NULL;
-    if (sy_is_dir(path)) {
-        SY_TRY(sy_path(file, sizeof file, path, "tokenizer.json", err));
-        path = file;
-    }
-    bool gguf;
-    sy_status st = sy__tokenizer_load_gguf(out, path, &gguf, err);
-    if (st != SY_OK || gguf) return st;
-    st = sy_file_read(path, MOST_BYTES, &text, err);
-    if (st == SY_OK) st = sy_tokenizer_from_memory(&t, text.data ? text.data : "", text.n, path, err);
-    sy_buf_free(&text);
-    SY_TRY(st);
-    const char *slash = strrchr(path, '/');
-    snprintf(config, sizeof config, "%.*s", slash ? (int)(slash - path + 1) : 0, path);
-    if (strlen(config) + sizeof "tokenizer_config.json" <= sizeof config) strcat(config, "tokenizer_config.json");
-    if (sy_file_exists(config)) {
-        st = read_config(t, config, err);
-        sy__tokenizer_digest(t);
-    }
-    if (st != SY_OK) { sy_tokenizer_close(t); return st; }
-    *out = t;
-    return SY_OK;
+    return sy__tokenizer_parse(out, json, n, name, NULL, err);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------------- */
-
-static sy_status put_file(const char *dir, const char *name, const sy_buf *b, sy_err *err)
-{
-    char path[1024];
-    SY_TRY(sy_path(path, sizeof path, dir, name, err));
-    if (b->failed) return sy_fail(err, SY_ENOMEM, "no memory to write %s", path);
-    return sy_file_write(path, b->data, b->n, err);
-}
 
 /* ByteLevel as what is made here needs it: GPT-2's cut, or none. */
 static void put_byte_level(sy_json *j, const sy_tokenizer *t)
@@ -597,25 +597,4 @@ void sy__tokenizer_write(const sy_tokenizer *t, sy_buf *b)
     sy_buf_text(b, "\n");
     b->failed = b->failed || word.failed;
     sy_buf_free(&word);
-}
-
-sy_status sy_tokenizer_save(const sy_tokenizer *t, const char *dir, sy_err *err)
-{
-    sy_buf b = { 0 };
-    sy_json j;
-    sy__tokenizer_write(t, &b);
-    sy_status st = put_file(dir, "tokenizer.json", &b, err);
-    sy_buf_clear(&b);
-    if (st == SY_OK) {
-        sy_json_open(&j, &b, 2);
-        sy_json_begin(&j, '{');
-        sy_json_key(&j, "tokenizer_class"), sy_json_text(&j, "PreTrainedTokenizerFast");
-        sy_json_key(&j, "eos_token"), sy_json_text(&j, sy_tokenizer_special(t, t->eot));
-        sy_json_key(&j, "clean_up_tokenization_spaces"), sy_json_bool(&j, false);
-        sy_json_end(&j, '}');
-        sy_buf_text(&b, "\n");
-        st = put_file(dir, "tokenizer_config.json", &b, err);
-    }
-    sy_buf_free(&b);
-    return st;
 }

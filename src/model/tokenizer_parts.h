@@ -2,6 +2,7 @@
 #ifndef SY_TOKENIZER_PARTS_H
 #define SY_TOKENIZER_PARTS_H
 
+#include "core/json.h"
 #include "model/normal.h"
 #include "model/pretoken.h"
 #include "model/tokenizer.h"
@@ -12,8 +13,9 @@ enum { SY__MAX_STEPS = 24 };
 
 typedef enum {                          /* of an id */
     SY__RAW = 1,                        /* tokenizer.json spells it as plain text, not in byte-level characters; BPE cannot give it */
-    SY__SPECIAL = 2,
+    SY__SPECIAL = 2,                    /* which BPE may give all the same: a word of the vocabulary that was named */
     SY__RESPELLED = 4,                  /* an added token that decodes to its normalised text, which is another */
+    SY__HIDDEN = 8,                     /* left out of texts with the special tokens: the package knows those by the text that they decode to */
 } sy__mark;
 
 typedef struct sy__added {              /* a token that is found in the text before the model sees it */
@@ -21,11 +23,16 @@ typedef struct sy__added {              /* a token that is found in the text bef
     bool special, normalized, lstrip, rstrip, single_word;
 } sy__added;
 
-typedef struct sy__pattern { const char *text; size_t n; const sy__added *added; } sy__pattern;
+typedef struct sy__pattern {
+    const char *text, *own;             /* what is looked for, n bytes; as the vocabulary spells it */
+    size_t      n;
+    const sy__added *added;
+    bool        hidden;                 /* behind another one of the same text */
+} sy__pattern;
 typedef struct sy__matcher {            /* finds the longest added token at a place */
     sy_buf text;
     sy__pattern *pattern;               /* sorted by bytes, so that a prefix comes first */
-    int n, ordinary;                    /* how many; how many of them are not special */
+    int n, ordinary, all;               /* how many are found; how many of them are not special; with the hidden ones, which come behind */
     int first[257];                     /* patterns that begin with byte c: first[c] .. first[c+1]-1 */
 } sy__matcher;
 
@@ -76,15 +83,17 @@ typedef struct sy__post {
 } sy__post;
 enum { SY__MAX_POSTS = 8, SY__MAX_DECODES = 16 };
 
+typedef struct sy__kept { char *name; sy_buf data; } sy__kept;      /* name: in the folder */
+
 struct sy_tokenizer {
-    int            vocab, model;        /* ids; ids of the model's vocabulary, which come first */
+    int            vocab, model, own;   /* ids; ids of the model's vocabulary, which come first; ids without what other files add */
     sy_buf         text;                /* the text of every id, each with a NUL behind; byte-level: its bytes */
     size_t        *first;               /* [vocab+1] where they begin */
     unsigned char *mark;                /* [vocab] of sy__mark */
     unsigned char *whole;               /* [vocab] this text, as a word, becomes this id: spares the merges */
     sy_buf         shown;               /* not byte-level: what each id adds to a text that has begun, each with a NUL behind */
     size_t        *shown_at;            /* [vocab+1]; NULL: the texts are what is shown */
-    sy__texts      texts;               /* ids of the model that are neither raw nor special, by their text */
+    sy__texts      texts;               /* ids of the model that are not raw, by their text */
     size_t         longest;             /* bytes of the longest of them */
     sy__bpe        bpe;
     sy__words      words;               /* the model; its kind says which */
@@ -107,6 +116,9 @@ struct sy_tokenizer {
     size_t         growth;              /* ids that a byte can become at most */
     sy_buf         extra;               /* what else decides ids, for the digest: parts of tokenizer.json that byte-level BPE does without */
     sy_buf         source;              /* the tokenizer.json that it came from, byte for byte; empty: made here */
+    sy__kept      *kept;                /* [n_kept] files that lay beside it, saved beside it */
+    int            n_kept;
+    bool           cleans;              /* texts that come out lose spaces before punctuation */
     char          *notes;               /* what the file asks for and is left out by rule; NULL: nothing */
     char           id[33];
 };
@@ -122,10 +134,18 @@ void      sy__tokenizer_gpt2(sy_tokenizer *t);
 /* Once ids, merges, added tokens and steps are in: everything that follows from them. */
 sy_status sy__tokenizer_seal(sy_tokenizer *t, sy_err *err);
 void      sy__tokenizer_digest(sy_tokenizer *t);     /* t->id; a part of seal, again when `eot` has changed */
+/* A tokenizer.json from memory with what lies beside it, NULL: nothing. */
+struct sy_beside;
+sy_status sy__tokenizer_parse(sy_tokenizer **out, const char *json, size_t n, const char *name, const struct sy_beside *beside, sy_err *err);
+sy_status sy__tokenizer_keep(sy_tokenizer *t, const char *name, const char *data, size_t n, sy_err *err);      /* a file that is saved beside it */
+sy_status sy__tokenizer_keep_templates(sy_tokenizer *t, const json_t *templates, sy_err *err);                 /* by name; instead of those that it had */
 /* Appends what stands in a tokenizer.json. */
 void      sy__tokenizer_write(const sy_tokenizer *t, sy_buf *out);
 /* Text of any id, special or not. */
 const char *sy__tokenizer_text(const sy_tokenizer *t, int id, size_t *n);
+
+/* How an id enters the decoders: an added token that was normalised has that text. */
+const char *sy__spelling(const sy_tokenizer *t, int id, size_t *n);
 
 /* The spelling of a byte in tokenizer.json (GPT-2's): printable ones of Latin-1 are themselves, the others U+0100 and up in order. */
 uint32_t  sy__byte_letter(int byte);
@@ -142,6 +162,9 @@ sy_status sy__normalise(const sy_tokenizer *t, const char *s, size_t n, sy_buf *
 
 /* *is: the file is a GGUF file; only then it is read. */
 sy_status sy__tokenizer_load_gguf(sy_tokenizer **out, const char *path, bool *is, sy_err *err);
+/* The tokenizer_config.json that says what the keys say beside the tokenizer, appended. With `t`, the tokenizer made of the keys, it changes no id of that. */
+struct sy_gguf;
+sy_status sy__gguf_config(const struct sy_gguf *g, const sy_tokenizer *t, sy_buf *out, sy_err *err);
 
 void      sy__decode_close(sy__decode *d);
 sy_status sy__find_shown(sy_tokenizer *t, sy_err *err);              /* t->shown; a part of seal */

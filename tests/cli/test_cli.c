@@ -206,6 +206,26 @@ static void test_template(void **state)
     assert_int_equal(here("echo hi | $SY chat with -q --set max_new_tokens=2"), 0);
 }
 
+/* What a tokenizer puts in front of a text (here the letter B) stands in front of a conversation once, whether the template writes it or not. */
+static void test_front(void **state)
+{
+    (void)state;
+    static const char count[] = "$SY generate front --chat -p ab --routes --greedy --set max_new_tokens=1,ignore_eos=true -q --json | wc -l";
+    assert_int_equal(here("cp -r run front && rm -rf front/checkpoints && sed -i 's/\"post_processor\": null/\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"B\", "
+                          "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": {\"B\": {\"id\": \"B\", \"ids\": [66], \"tokens\": [\"B\"]}}}/' front/tokenizer.json && "
+                          "grep -q TemplateProcessing front/tokenizer.json && rm -f front/SHA256SUMS"), 0);
+    static const struct { const char *template; int lines; } cases[] = { { "{{ messages[0].content }}", 4 }, { "B{{ messages[0].content }}", 4 }, { "C{{ messages[0].content }}", 5 } };
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        char line[300];
+        sy_test_case("%s", cases[i].template);
+        snprintf(line, sizeof line, "printf '%%s' '%s' > front/chat_template.jinja && %s | grep -qx %d", cases[i].template, count, cases[i].lines);
+        assert_int_equal(here(line), 0);
+    }
+    sy_test_case("without a template");              /* <|user|>, ab, <|assistant|> with line ends: 9 + 3 + 14 bytes, the letter in front, and one made */
+    assert_int_equal(here("rm front/chat_template.jinja && $SY generate front --chat -p ab --routes --greedy --set max_new_tokens=1,ignore_eos=true -q --json | wc -l | grep -qx 28"), 0);
+    assert_int_equal(here("echo hi | $SY chat front -q --set max_new_tokens=2"), 0);
+}
+
 static void test_chat(void **state)
 {
     (void)state;
@@ -242,7 +262,7 @@ static void test_interrupt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_scripts), cmocka_unit_test(test_template), cmocka_unit_test(test_chat), cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_wrong_input), cmocka_unit_test(test_right_input), cmocka_unit_test(test_blanks), cmocka_unit_test(test_scripts), cmocka_unit_test(test_template), cmocka_unit_test(test_front), cmocka_unit_test(test_chat), cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -12,6 +12,7 @@
 #include "infer/generate.h"
 #include "methods.h"
 #include "model/checkpoint.h"
+#include "switchyard.h"
 
 enum { EOT = 256, V = 257 };
 
@@ -353,6 +354,56 @@ static void test_allocates_nothing_per_token(void **state)
     sy_model_free(m);
 }
 
+static bool collect(void *arg, const char *text, size_t n)
+{
+    sy_buf_put(arg, text, n);
+    return true;
+}
+
+/* The library puts in front of a prompt what the tokenizer has there (bos), and ends at every id that generation_config.json names. */
+static void test_library_begins_and_ends_as_the_program(void **state)
+{
+    (void)state;
+    static const char frame[] = "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],"
+                                "\"special_tokens\":{\"a\":{\"id\":\"a\",\"ids\":[97],\"tokens\":[\"a\"]}}}";
+    static const char ends[] = "{\"do_sample\":false,\"eos_token_id\":[256,101]}", none[] = "\"post_processor\": null";
+    char dir[400], path[500];
+    sy_model *m = chain("abcdefg");
+    sy_engine *own;
+    sy_lm *lm;
+    sy_buf json = { 0 }, framed = { 0 }, out = { 0 };
+    snprintf(dir, sizeof dir, "%s/chain", sy_test_dir());
+    sy_expect_ok(sy_mkdirs(dir, err));
+    sy_expect_ok(sy_model_save(m, dir, EOT, NULL, err));
+    sy_expect_ok(sy_tokenizer_save(tok, dir, err));
+    sy_model_free(m);
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    sy_expect_ok(sy_file_read(path, 1 << 20, &json, err));
+    char *hit = strstr(json.data, none);
+    assert_non_null(hit);
+    sy_buf_put(&framed, json.data, (size_t)(hit - json.data));
+    sy_buf_text(&framed, frame);
+    sy_buf_text(&framed, hit + sizeof none - 1);
+    sy_expect_ok(sy_file_write(path, framed.data, framed.n, err));
+    snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    sy_expect_ok(sy_file_write(path, ends, sizeof ends - 1, err));
+    sy_expect_ok(sy_engine_open(&own, 1, NULL, err));
+    sy_expect_ok(sy_lm_open(&lm, own, dir, err));
+    sy_expect_ok(sy_lm_generate(lm, "", "do_sample=false,max_new_tokens=9", collect, &out, err));
+    assert_string_equal(out.data, "bcd");
+    sy_buf_clear(&out);
+    sy_expect_ok(sy_lm_generate(lm, "e", "do_sample=false,max_new_tokens=9", collect, &out, err));
+    assert_string_equal(out.data, "fg");
+    sy_buf_clear(&out);
+    sy_expect_ok(sy_lm_generate(lm, "", "do_sample=false,max_new_tokens=9,ignore_eos=true", collect, &out, err));
+    assert_memory_equal(out.data, "bcdefg", 6);
+    sy_lm_close(lm);
+    sy_engine_close(own);
+    sy_buf_free(&json);
+    sy_buf_free(&framed);
+    sy_buf_free(&out);
+}
+
 static sy_status load_and_generate(const char *dir, sy_err *err)
 {
     sy_engine own = { 0 };
@@ -423,7 +474,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endings), cmocka_unit_test(test_characters_come_whole), cmocka_unit_test(test_tokens_of_several_bytes), cmocka_unit_test(test_ignore_eos), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_rewind), cmocka_unit_test(test_allocates_nothing_per_token), cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_rewind), cmocka_unit_test(test_allocates_nothing_per_token), cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_library_begins_and_ends_as_the_program),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

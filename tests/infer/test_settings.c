@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "infer/settings.h"
+#include "model/gguf.h"
 
 static const char *folder(const char *text)
 {
@@ -49,6 +50,36 @@ static void keys_are_honoured_or_named(void **state)
     sy_expect_ok(sy_settings_read("tests/fixtures", &o, 0, &s, &a, err));
     assert_true(o.sample.do_sample && !s.n_eos);
     sy_arena_free(&a);
+}
+
+/* A GGUF file names what ends a text by up to three keys; ids are said once, and the largest number says that there is none. */
+static void ends_of_gguf_files(void **state)
+{
+    (void)state;
+    static const struct { int64_t eos, eot, eom; int want[3], n; } cases[] = {
+        { 2, 3, 4, { 2, 3, 4 }, 3 }, { 2, -1, -1, { 2 }, 1 }, { 2, 2, 5, { 2, 5 }, 2 }, { -1, 7, -1, { 7 }, 1 }, { UINT32_MAX, 3, UINT32_MAX, { 3 }, 1 }, { -1, -1, -1, { 0 }, 0 },
+    };
+    static const char *const keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        const int64_t id[3] = { cases[i].eos, cases[i].eot, cases[i].eom };
+        char path[512];
+        sy_gguf_writer w;
+        sy_arena a = { 0 };
+        sy_generate_options o;
+        sy_settings s;
+        sy_test_case("case %zu", i);
+        snprintf(path, sizeof path, "%s/ends.gguf", sy_test_dir());
+        sy_expect_ok(sy_gguf_writer_open(&w, path, err));
+        sy_gguf_put_text(&w, "general.architecture", "llama", 5);
+        for (int k = 0; k < 3; k++) if (id[k] >= 0) sy_gguf_put_u32(&w, keys[k], (uint32_t)id[k]);
+        sy_expect_ok(sy_gguf_writer_begin(&w, err));
+        sy_expect_ok(sy_gguf_writer_close(&w, err));
+        sy_opt_defaults(sy_generate_opts, &o);
+        sy_expect_ok(sy_settings_read(path, &o, 0, &s, &a, err));
+        assert_int_equal(s.n_eos, cases[i].n);
+        sy_expect_ids("eos", s.eos, cases[i].want, (size_t)s.n_eos);
+        sy_arena_free(&a);
+    }
 }
 
 static const struct { const char *text, *part; } bad[] = {
@@ -118,6 +149,6 @@ static void typical_sampling_keeps_what_its_definition_keeps(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(keys_are_honoured_or_named), cmocka_unit_test(wrong_values_are_refused), cmocka_unit_test(typical_sampling_keeps_what_its_definition_keeps) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(keys_are_honoured_or_named), cmocka_unit_test(ends_of_gguf_files), cmocka_unit_test(wrong_values_are_refused), cmocka_unit_test(typical_sampling_keeps_what_its_definition_keeps) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

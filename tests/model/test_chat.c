@@ -61,6 +61,12 @@ static void templates_come_from_a_models_files(void **state)
     text = "{\"chat_template\": [{\"name\": \"default\", \"template\": \"d{{ tools }}\"}, {\"name\": \"tool_use\", \"template\": \"t{{ tools[0].name }}\"}]}";
     expect_text(put("list/", "tokenizer_config.json", text), HI, false, "dNone");
     expect_text(put("list/", "tokenizer_config.json", text), HI, true, "tf");
+    sy_test_case("files of templates stand instead of all that the config has");
+    put("more/", "tokenizer_config.json", text);
+    put("more/", "chat_template.jinja", "d");
+    expect_text(put("more/", "tokenizer_config.json", text), HI, true, "d");
+    put("more/", "additional_chat_templates/tool_use.jinja", "u");
+    expect_text(put("more/", "tokenizer_config.json", text), HI, true, "u");
     sy_test_case("chat_template.jinja wins, special_tokens_map.json helps");
     put("file/", "tokenizer_config.json", "{\"chat_template\": \"old\"}");
     put("file/", "special_tokens_map.json", "{\"eos_token\": \"</s>\"}");
@@ -85,6 +91,15 @@ static void templates_come_from_gguf(void **state)
     sy_expect_ok(sy_gguf_writer_begin(&g, err));
     sy_expect_ok(sy_gguf_writer_close(&g, err));
     expect_text(path, HI, false, "<s>hi</s>");
+    sy_test_case("several templates, which stay several in a folder");
+    sy_expect_ok(sy_gguf_writer_open(&g, path, err));
+    sy_gguf_put_text(&g, "general.architecture", "llama", 5);
+    sy_gguf_put_text(&g, "tokenizer.chat_template", "plain", 5);
+    sy_gguf_put_text(&g, "tokenizer.chat_template.tool_use", "tools", 5);
+    sy_expect_ok(sy_gguf_writer_begin(&g, err));
+    sy_expect_ok(sy_gguf_writer_close(&g, err));
+    expect_text(path, HI, false, "plain");
+    expect_text(path, HI, true, "tools");
 }
 
 static const struct { const char *name, *text; sy_status status; const char *part; } wrong[] = {

@@ -718,7 +718,7 @@ static void config_names_the_end(void **state)
     (void)state;
     static const struct { const char *config; int eot; const char *part; } cases[] = {
         { "{\"eos_token\":\"<end>\"}", 4, NULL }, { "{\"eos_token\":{\"content\":\"<end>\",\"lstrip\":false}}", 4, NULL }, { "{\"eos_token\":null}", -1, NULL }, { "{}", 3, NULL }, { NULL, 3, NULL },
-        { "{\"eos_token\":\"a\"}", 0, "eos_token \"a\" is no special token" }, { "{\"eos_token\":5}", 0, "eos_token is a whole number" }, { "[]", 0, "the file is an array" }, { "{", 0, "" },
+        { "{\"eos_token\":\"a\"}", 0, NULL }, { "{\"eos_token\":\"<new>\"}", 5, NULL }, { "{\"eos_token\":5}", 0, "'eos_token' is no text" }, { "[]", 0, "no JSON object" }, { "{", 0, "" },
     };
     static const char json[] = OF_ADDED("[{\"id\":3,\"content\":\"<|endoftext|>\",\"special\":true},{\"id\":4,\"content\":\"<end>\",\"special\":true}]");
     char dir[1024], path[1024], config[1024];

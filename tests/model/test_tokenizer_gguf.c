@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "model/gguf.h"
+#include "model/gguf_rules.h"
 #include "model/tokenizer_parts.h"
 
 /* --- published vectors ------------------------------------------------------------------------------------------------------------ */
@@ -195,8 +196,37 @@ static void refused(void **state)
     }
 }
 
+/* The table of rules is read in both directions: a rule is found again by its expressions, and by that one of equal rules which merges alike. */
+static void rules_are_found_again(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "gpt-2", "starcoder", "falcon", "default", "llama-bpe", "dbrx", "qwen2", "qwen35", "deepseek-coder", "deepseek-llm", "deepseek-v3", "gpt-4o", "tekken", "bloom", "viking" };
+    for (size_t i = 0; i < SY_COUNT(names); i++) {
+        const sy_gguf_rule *r = sy_gguf_rule_named(names[i]), *found = NULL;
+        sy_buf text[7] = { 0 };
+        const char *regex[8] = { NULL };
+        sy_test_case("%s", names[i]);
+        assert_non_null(r);
+        for (int k = 0; r->regex[k]; k++) {
+            sy_gguf_rule_regex(r->regex[k], &text[k]);
+            regex[k] = text[k].data;
+            assert_null(strstr(regex[k], "CASED"));
+        }
+        sy_expect_ok(sy_gguf_rule_of(regex, r->ignore_merges, &found, err));
+        assert_ptr_equal(found, r);
+        for (int k = 0; k < 7; k++) sy_buf_free(&text[k]);
+    }
+    const sy_gguf_rule *none = sy_gguf_rule_named("gpt-2");
+    sy_expect_ok(sy_gguf_rule_of((const char *const[]){ "x", NULL }, false, &none, err));
+    assert_null(none);
+    assert_ptr_equal(sy_gguf_rule_named("llama3"), sy_gguf_rule_named("llama-bpe"));
+    assert_null(sy_gguf_rule_named("llama"));
+    assert_null(sy_gguf_rule_named("gpt2 mpt"));
+    assert_null(sy_gguf_rule_named(""));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(published_vectors), cmocka_unit_test(small_ones), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published_vectors), cmocka_unit_test(small_ones), cmocka_unit_test(refused), cmocka_unit_test(rules_are_found_again) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
