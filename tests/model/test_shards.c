@@ -160,6 +160,7 @@ static void convert_shards(void *dir)
     sy_ledger l = { 0 };
     sy_convert c = { .in = dir, .out = in_dir("converted"), .shard = 9000 };
     sy_convert_run(&eng, &c, &l, &(sy_err){ 0 });
+    sy_ledger_free(&l);
 }
 
 static void killed_between_shards(void **state)
