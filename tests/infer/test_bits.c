@@ -174,7 +174,8 @@ static void with_kernels(const char *kernels)
 static void test_same_bits(void **state)
 {
     (void)state;
-    for (int i = 0; sy_kernels_at(i); i++) with_kernels(sy_kernels_at(i)->name);
+    for (int i = 0; sy_kernels_at(i); i++)
+        if (!sy_kernels_at(i)->gemm16) with_kernels(sy_kernels_at(i)->name);         /* sets with products in bfloat16 have the float32 kernels of avx512 */
 }
 
 int main(void)

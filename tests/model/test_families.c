@@ -92,7 +92,7 @@ static void exact(const char *family)
 {
     fixture f;
     fixture_open(&f, family);
-    for (int s = 0; sy_kernels_at(s); s++)
+    for (int s = 0; sy_kernels_at(s) && !sy_kernels_at(s)->gemm16; s++)         /* sets with products in bfloat16 have the float32 kernels of avx512 */
         for (int i = 0; i < models(&f); i++) {
             sy_engine eng;
             sy_test_case("%s %d, kernels %s", family, i, sy_kernels_at(s)->name);
