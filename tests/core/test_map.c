@@ -132,9 +132,9 @@ static void nothing_and_too_much(void **state)
     sy_expect_fail(sy_map_open_windows(&m, in_dir("absent"), err), SY_ENOENT, "cannot open");
     char *path = in_dir("sparse");
     sy_expect_ok(sy_file_write(path, "", 0, err));
-    if (truncate(path, (off_t)1 << 40) != 0) { print_message("no sparse files here: left out\n"); return; }
+    if (truncate(path, (off_t)1 << 35) != 0) { print_message("no sparse files here: left out\n"); return; }
     sy_expect_ok(sy_map_open(&m, path, err));
-    assert_int_equal(m.data[((size_t)1 << 40) - 1], 0);
+    assert_int_equal(m.data[((size_t)1 << 35) - 1], 0);
     sy_map_close(&m);
     unlink(path);
 }
