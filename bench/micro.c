@@ -1,6 +1,6 @@
 /* bench/micro.c - how fast the kernels are on one core, beside what the core can do.
  *
- *   micro [set, - for the best] [seconds a number, default 0.2] [forward | dX | dW | decode | rest] [rows]
+ *   micro [set, - for the best] [seconds a number, default 0.2] [forward | dX | dW | decode | int8 | rest] [rows]
  *
  * Builds with the library alone; OpenBLAS is opened at run time when it is there, with one thread:
  *   cmake --preset release && cmake --build --preset release
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/int8.h"
 #include "kernels/peak.h"
 
 enum { TURNS = 7, MOST = 8 };
@@ -161,6 +162,49 @@ static void decoding(float *big, size_t bytes)
     free(X); free(Y);
 }
 
+/* Weights in stored formats against rows of eight-bit activations, from memory (all matrices in turn) and out of the second cache (one of them): GB/s of
+ * blocks, and with many rows operations a second. Tiles are 128 rows of weights, as products cut them. */
+static void stored(char *big, size_t bytes)
+{
+    enum { N = 512, K = 2048, TILE = 128 };
+    static const sy_wtype types[] = { SY_W_Q8_0, SY_W_Q4_0, SY_W_MXFP4, SY_W_IQ4_NL, SY_W_Q4_K, SY_W_Q5_K, SY_W_Q6_K };
+    static const int rows[] = { 1, 2, 4, 8, 32, 128, 512 };
+    const sy_int8 *q = sy_int8_for(k);
+    float *X = room(512 * K), *Y = room(512 * N);
+    printf("\nstored weights, %d x %d, set %s\n%-7s %4s %12s %12s %12s %12s\n", N, K, q->name, "", "rows", "memory GB/s", "cache GB/s", "cache GOP/s", "read alone");
+    memset(big, 0x21, bytes);           /* scales of a usual size, whichever bytes they are */
+    for (size_t i = 0; i < SY_COUNT(types); i++) {
+        sy_wtype t = types[i];
+        size_t ldw = sy_wtype_bytes(t, K), one = N * ldw, all = bytes / one, stride = sy_int8_bytes(t, K);
+        char *x = aligned_alloc(64, 512 * stride);
+        for (int m = 0; m < 512; m++) q->quantise(t, K, X + (size_t)m * K, x + (size_t)m * stride);
+        for (size_t r = 0; r < SY_COUNT(rows); r++) {
+            double time[2][TURNS], read[TURNS];
+            if (only_rows && rows[r] != only_rows) continue;
+            for (int turn = 0; turn < TURNS; turn++) {
+                read[turn] = sy_peak_read(k, big, bytes, seconds);
+                for (int cached = 0; cached < 2; cached++) {
+                    size_t done = 0;
+                    double start = now(), took;
+                    do {
+                        const char *w = big + (cached ? 0 : done % all * one);
+                        for (int n = 0; n < N; n += TILE)
+                            q->product(t, rows[r], TILE, K, x, stride, w + (size_t)n * ldw, ldw, Y + n, N, false, w + (size_t)(n + TILE) * ldw);
+                        done++;
+                    } while ((took = now() - start) < seconds);
+                    time[cached][turn] = took / (double)done;
+                }
+            }
+            double memory = median(time[0], TURNS), cache = median(time[1], TURNS);
+            printf("%-7s %4d %12.1f %12.1f %12.1f %12.1f\n", sy_wtype_name(t), rows[r], 1e-9 * (double)one / memory, 1e-9 * (double)one / cache,
+                   2e-9 * rows[r] * N * K / cache, 1e-9 * median(read, TURNS));
+            fflush(stdout);
+        }
+        free(x);
+    }
+    free(X); free(Y);
+}
+
 /* The rest, on rows that stay in the first or second cache: nanoseconds an element. */
 static void rows_and_elements(void)
 {
@@ -215,6 +259,7 @@ int main(int argc, char **argv)
            1e-9 * sy_peak_read(k, big, bytes, 4 * seconds), 1e-9 * sy_peak_copy(big, big + bytes / 8, bytes / 2, 4 * seconds), blas && core ? core() : blas ? "yes" : "none");
     products();
     if (wanted("decode")) decoding(big, bytes);
+    if (wanted("int8")) stored((char *)big, bytes);
     free(big);
     if (wanted("rest")) rows_and_elements();
     getloadavg(load, 3);

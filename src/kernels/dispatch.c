@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/int8.h"
 #include "kernels/pairs.h"
 
 static bool always(void) { return true; }
@@ -31,6 +32,13 @@ static bool has_amx(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && sy__may_use_tiles();
 }
+#endif
+
+#ifdef SY_HAVE_AVX2
+extern const sy_int8 sy_int8_avx2;
+#endif
+#ifdef SY_HAVE_AVX512VNNI
+extern const sy_int8 sy_int8_avx512vnni;
 #endif
 
 static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     /* slowest first */
@@ -70,4 +78,16 @@ sy_status sy_kernels_pick(const char *name, const sy_kernels **out, sy_err *err)
     for (size_t s = 0; s < SY_COUNT(sets); s++)
         if (strcmp(name, sets[s].k->name) == 0) return sy_fail(err, SY_EUNSUP, "kernel set '%s' does not run on this CPU; it runs: %s", name, list);
     return sy_fail(err, SY_EUNSUP, "no kernel set '%s' in this build (%s); this CPU runs: %s", name, SY_REAL_NAME, list);
+}
+
+const sy_int8 *sy_int8_for(const sy_kernels *k)
+{
+    if (k == &sy_kernels_ref) return &sy_int8_ref;
+#ifdef SY_HAVE_AVX512VNNI
+    if (k != &sy_kernels_avx2 && __builtin_cpu_supports("avx512vnni")) return &sy_int8_avx512vnni;
+#endif
+#ifdef SY_HAVE_AVX2
+    if (__builtin_cpu_supports("f16c")) return &sy_int8_avx2;
+#endif
+    return &sy_int8_ref;
 }

@@ -6,12 +6,14 @@
 #ifndef SY_PEAK_H
 #define SY_PEAK_H
 
-#include "kernels/kernels.h"
+#include "kernels/int8.h"
 
 /* Multiply-adds a second of the set's widest chains; a multiply-add is two operations. */
 double sy_peak_fma(const sy_kernels *k, double seconds);
 /* The same in bfloat16, of a set with instructions for it (k->spin16). */
 double sy_peak_bf16(const sy_kernels *k, double seconds);
+/* The same of products of bytes added to 32 bits. */
+double sy_peak_int8(const sy_int8 *k, double seconds);
 /* Bytes a second read in order from `buffer`. */
 double sy_peak_read(const sy_kernels *k, const void *buffer, size_t bytes, double seconds);
 /* Bytes a second copied from `from` to `to`; each byte is read once and written once and counts once. */

@@ -19,6 +19,8 @@ static void test_fma(void **state)
         assert_true(took >= 0.02 && took < 10);      /* the upper end is for a machine that does other things, too */
         assert_true(!k->spin16 == !k->gemm16);
         if (k->spin16) assert_true(sy_peak_bf16(k, 0.02) > 1e6 && sy_peak_bf16(k, 0.02) < 1e14);
+        v = sy_peak_int8(sy_int8_for(k), 0.02);
+        assert_true(isfinite(v) && v > 1e6 && v < 1e14);
     }
 }
 
