@@ -45,6 +45,7 @@ static const struct entry { int group; const char *key, *name, *cr, *lm; double 
     { ONE, "stablemoe", NULL, "ids=8 router=stablemoe:two_stage_updates=600,balance_factor=$C", "router=stablemoe:two_stage_updates=100,balance_factor=$C", 0.3,
       "on clustered regression its second stage reads ids that give the domain away" },
     { ONE, "switch", NULL, "router=switch balance=switch:coef=$C", NULL, 0.01, "capacity 1.25 in training, none when serving" },
+    { ONE, "thor", NULL, "router=thor", NULL, 0, "draws an expert at random; without its objective" },
     { TERMS, "gshard", NULL, TOP2 " balance=gshard:coef=$C", NULL, 0.01, NULL },
 };
 

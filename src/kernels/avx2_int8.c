@@ -56,17 +56,7 @@ static inline fvec f_of_half(ivec v)
     return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
 }
 
-/* Byte b[i] of each lane becomes byte i; the four are constants. */
-static inline ivec i_move(ivec v, const int8_t *b)
-{
-    const uint32_t lane[4] = { 0, 0x04040404, 0x08080808, 0x0c0c0c0c };
-    uint32_t one = 0, keep = 0;
-    for (int i = 0; i < 4; i++) {
-        one |= (uint32_t)(b[i] < 0 ? 0x80 : b[i]) << 8 * i;
-        keep |= (b[i] < 0 ? 0u : 0xffu) << 8 * i;
-    }
-    return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(_mm_setr_epi32((int)one, (int)(one | (lane[1] & keep)), (int)(one | (lane[2] & keep)), (int)(one | (lane[3] & keep)))));
-}
+static inline ivec i_move(ivec v, const int8_t *b) { return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(moves(b))); }
 
 /* Two rows, 4 apart, fill the halves of a vector; what is left to do is a 4x4 turn within the halves. */
 static inline void i_columns(const lines *l, size_t at, ivec *out)

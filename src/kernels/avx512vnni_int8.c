@@ -48,17 +48,7 @@ static inline fvec f_fnma(fvec a, fvec b, fvec c) { return _mm512_fnmadd_ps(a, b
 static inline fvec f_load(const float *p)        { return _mm512_loadu_ps(p); }
 static inline void f_store(float *p, fvec v)     { _mm512_storeu_ps(p, v); }
 
-/* Byte b[i] of each lane becomes byte i; the four are constants. */
-static inline ivec i_move(ivec v, const int8_t *b)
-{
-    const uint32_t lane[4] = { 0, 0x04040404, 0x08080808, 0x0c0c0c0c };
-    uint32_t one = 0, keep = 0;
-    for (int i = 0; i < 4; i++) {
-        one |= (uint32_t)(b[i] < 0 ? 0x80 : b[i]) << 8 * i;
-        keep |= (b[i] < 0 ? 0u : 0xffu) << 8 * i;
-    }
-    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi32((int)one, (int)(one | (lane[1] & keep)), (int)(one | (lane[2] & keep)), (int)(one | (lane[3] & keep)))));
-}
+static inline ivec i_move(ivec v, const int8_t *b) { return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(moves(b))); }
 
 /* Rows 4 apart fill the quarters of a vector straight from memory; what is left to do is a 4x4 turn within the quarters. */
 static inline void i_columns(const lines *l, size_t at, ivec *out)

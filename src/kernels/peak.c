@@ -16,79 +16,71 @@ static double now(void)
 
 static volatile sy_real sink;           /* results go here, so that no compiler drops the work */
 
-double sy_peak_fma(const sy_kernels *k, double seconds)
+/* Work done a second, in the best of the stretches; `some` does a little and says how much that was. */
+static double best_of(double seconds, double (*some)(void *), void *arg)
 {
     double best = 0;
     for (int s = 0; s < STRETCHES; s++) {
         double done = 0, start = now(), took;
-        do {
-            sy_real r = 1;
-            done += (double)k->spin(2000, &r);
-            sink = r;
-        } while ((took = now() - start) < seconds / STRETCHES);
-        if (done / took > best) best = done / took;
-    }
-    return best;
-}
-
-double sy_peak_bf16(const sy_kernels *k, double seconds)
-{
-    double best = 0;
-    for (int s = 0; s < STRETCHES; s++) {
-        double done = 0, start = now(), took;
-        do done += (double)k->spin16(2000);
+        do done += some(arg);
         while ((took = now() - start) < seconds / STRETCHES);
         if (done / took > best) best = done / took;
     }
     return best;
 }
 
-double sy_peak_int8(const sy_int8 *k, double seconds)
+enum { ROUNDS = 2000 };                 /* of chains between two looks at the clock */
+
+static double some_fma(void *k)
 {
-    double best = 0;
-    for (int s = 0; s < STRETCHES; s++) {
-        double done = 0, start = now(), took;
-        do {
-            int x = 0x01020301;
-            done += (double)k->spin(2000, &x);
-            sink = (sy_real)x;
-        } while ((took = now() - start) < seconds / STRETCHES);
-        if (done / took > best) best = done / took;
-    }
-    return best;
+    sy_real r = 1;
+    double done = (double)((const sy_kernels *)k)->spin(ROUNDS, &r);
+    sink = r;
+    return done;
+}
+
+static double some_bf16(void *k) { return (double)((const sy_kernels *)k)->spin16(ROUNDS); }
+
+static double some_int8(void *k)
+{
+    int x = 0x01020301;
+    double done = (double)((const sy_int8 *)k)->spin(ROUNDS, &x);
+    sink = (sy_real)x;
+    return done;
+}
+
+double sy_peak_fma(const sy_kernels *k, double seconds)  { return best_of(seconds, some_fma, (void *)k); }
+double sy_peak_bf16(const sy_kernels *k, double seconds) { return best_of(seconds, some_bf16, (void *)k); }
+double sy_peak_int8(const sy_int8 *k, double seconds)    { return best_of(seconds, some_int8, (void *)k); }
+
+struct read { const sy_kernels *k; const sy_real *x; size_t n, at; };
+
+static double some_read(void *arg)
+{
+    enum { BLOCK = 1 << 16 };
+    struct read *r = arg;
+    size_t some = r->n - r->at < BLOCK ? r->n - r->at : BLOCK;
+    sink = r->k->sum(some, r->x + r->at);
+    r->at = r->at + some < r->n ? r->at + some : 0;
+    return (double)(some * sizeof *r->x);
 }
 
 double sy_peak_read(const sy_kernels *k, const void *buffer, size_t bytes, double seconds)
 {
-    enum { BLOCK = 1 << 16 };           /* reals between two looks at the clock */
-    const sy_real *x = buffer;
-    size_t n = bytes / sizeof *x, at = 0;
-    double best = 0;
-    if (n == 0) return 0;
-    for (int s = 0; s < STRETCHES; s++) {
-        double done = 0, start = now(), took;
-        do {
-            size_t some = n - at < BLOCK ? n - at : BLOCK;
-            sink = k->sum(some, x + at);
-            done += (double)(some * sizeof *x);
-            at = at + some < n ? at + some : 0;
-        } while ((took = now() - start) < seconds / STRETCHES);
-        if (done / took > best) best = done / took;
-    }
-    return best;
+    struct read r = { k, buffer, bytes / sizeof *r.x, 0 };
+    return r.n ? best_of(seconds, some_read, &r) : 0;
+}
+
+struct copy { void *to; const void *from; size_t bytes; };
+
+static double some_copy(void *arg)
+{
+    const struct copy *c = arg;
+    memcpy(c->to, c->from, c->bytes);
+    return (double)c->bytes;
 }
 
 double sy_peak_copy(void *to, const void *from, size_t bytes, double seconds)
 {
-    double best = 0;
-    if (bytes == 0) return 0;
-    for (int s = 0; s < STRETCHES; s++) {
-        double done = 0, start = now(), took;
-        do {
-            memcpy(to, from, bytes);
-            done += (double)bytes;
-        } while ((took = now() - start) < seconds / STRETCHES);
-        if (done / took > best) best = done / took;
-    }
-    return best;
+    return bytes ? best_of(seconds, some_copy, &(struct copy){ to, from, bytes }) : 0;
 }

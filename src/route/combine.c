@@ -180,21 +180,12 @@ sy_tensor *sy_combine_parts(sy_tape *t, sy_tensor *a, sy_tensor *b, sy_tensor *w
 
 sy_tensor *sy_combine(sy_tape *t, sy_tensor *rows, sy_tensor *weight, const sy_plan *p) { return sy_combine_parts(t, rows, NULL, weight, p); }
 
-static void run(sy_node *n, sy_gemm_job *job, int jobs)
-{
-    for (int i = 0; i < jobs; i++) job[i].bf16 = n->bf16;
-    sy_err err;
-    n->tape->madds += sy_gemm_madds(job, jobs);
-    sy_status st = sy_gemm_all(n->tape->eng, job, jobs, &err);
-    if (st != SY_OK) sy_tape_fail(n->tape, st, "%s: %s", n->op->name, err.text);
-}
-
 static void matmul_nn_f(sy_node *n)
 {
     const sy_tensor *a = n->in[0], *b = n->in[1];
     int M = sy_rows(a), K = sy_cols(a), N = sy_cols(b);
     sy_gemm_job j = { .M = M, .N = N, .K = K, .A = a->x, .ars = (size_t)K, .aks = 1, .B = b->x, .bks = (size_t)N, .C = n->out->x, .ldc = (size_t)N };
-    run(n, &j, 1);
+    sy_node_gemm(n, &j, 1);
 }
 
 /* dA += dC B^T, where B [K,N] is read as the rows of a weight; dB += A^T dC. */
@@ -206,7 +197,7 @@ static void matmul_nn_b(sy_node *n)
     sy_gemm_job j[2];
     if (da) j[jobs++] = (sy_gemm_job){ .M = M, .N = K, .K = N, .A = dc, .ars = (size_t)N, .aks = 1, .B = b->x, .bks = (size_t)N, .rows = true, .acc = true, .C = da, .ldc = (size_t)K };
     if (db) j[jobs++] = (sy_gemm_job){ .M = K, .N = N, .K = M, .A = a->x, .ars = 1, .aks = (size_t)K, .B = dc, .bks = (size_t)N, .acc = true, .C = db, .ldc = (size_t)N };
-    run(n, j, jobs);
+    sy_node_gemm(n, j, jobs);
 }
 
 static sy_tensor *matmul_nn_sample(sy_tape *t, int variant)

@@ -171,3 +171,13 @@ sy_status sy_gemm_all(sy_engine *e, const sy_gemm_job *job, int n, sy_err *err)
     else sy_pool_run(e->pool, all, run_tile, &r);
     return r.failed ? sy_fail(err, SY_ENOMEM, "no memory to pack a strip of weights") : SY_OK;
 }
+
+bool sy_node_gemm(sy_node *n, sy_gemm_job *job, int jobs)
+{
+    sy_err err;
+    for (int i = 0; i < jobs; i++) job[i].bf16 = n->bf16;
+    n->tape->madds += sy_gemm_madds(job, jobs);
+    sy_status st = sy_gemm_all(n->tape->eng, job, jobs, &err);
+    if (st != SY_OK) sy_tape_fail(n->tape, st, "%s: %s", n->op->name, err.text);
+    return st == SY_OK;
+}

@@ -7,7 +7,7 @@
 #define SY_PRODUCT_H
 
 #include "kernels/quant.h"
-#include "tensor/engine.h"
+#include "tensor/tape.h"
 
 typedef struct sy_gemm_job {
     int            M, N, K;
@@ -27,6 +27,8 @@ typedef struct sy_gemm_job {
 void      sy_weight_read(sy_wtype type, const void *data, size_t from, size_t n, sy_real *out);
 /* Runs all jobs. SY_ENOMEM when the scratch for packed or for decoded rows cannot be had. */
 sy_status sy_gemm_all(sy_engine *e, const sy_gemm_job *job, int n, sy_err *err);
+/* The jobs of a node: in bfloat16 where it is, and counted by its tape. False: the tape has the error. */
+bool      sy_node_gemm(sy_node *n, sy_gemm_job *job, int jobs);
 /* Multiply-adds of the jobs. */
 uint64_t  sy_gemm_madds(const sy_gemm_job *job, int n);
 

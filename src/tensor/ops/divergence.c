@@ -7,7 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/alloc.h"
 #include "tensor/ops/span.h"
 #include "tensor/product.h"
 
@@ -78,16 +77,6 @@ static void visit_tokens(void *arg, int from, int to, int worker)
     }
 }
 
-static bool product(sy_node *n, sy_gemm_job *j, int jobs)
-{
-    for (int i = 0; i < jobs; i++) j[i].bf16 = n->bf16;
-    sy_err err;
-    n->tape->madds += sy_gemm_madds(j, jobs);
-    sy_status st = sy_gemm_all(n->tape->eng, j, jobs, &err);
-    if (st != SY_OK) sy_tape_fail(n->tape, st, "divergence: %s", err.text);
-    return st == SY_OK;
-}
-
 /* One chunk: tokens v->at .. v->at+m-1. */
 static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool first)
 {
@@ -99,7 +88,7 @@ static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool 
         x[side] = n->in[side]->x + (size_t)v->at * (size_t)D;
         j[side] = (sy_gemm_job){ .M = m, .N = V, .K = D, .A = x[side], .ars = (size_t)D, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D, .rows = true, .panels = w->panels, .C = v->z[side], .ldc = (size_t)V };
     }
-    if (!product(n, j, 2)) return false;
+    if (!sy_node_gemm(n, j, 2)) return false;
     sy_each(n->tape->eng, m, 40.0 * V, visit_tokens, v);
     for (int side = 0; side < 2; side++) {
         sy_gemm_job back[2];
@@ -108,17 +97,9 @@ static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool 
         if (g->dx[side]) back[jobs++] = (sy_gemm_job){ .M = m, .N = D, .K = V, .A = v->z[side], .ars = (size_t)V, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D,
                                                        .C = g->dx[side] + (size_t)v->at * (size_t)D, .ldc = (size_t)D };
         if (g->dw) back[jobs++] = (sy_gemm_job){ .M = V, .N = D, .K = m, .A = v->z[side], .ars = 1, .aks = (size_t)V, .B = x[side], .bks = (size_t)D, .acc = !first || side, .C = g->dw, .ldc = (size_t)D };
-        if (jobs && !product(n, back, jobs)) return false;
+        if (jobs && !sy_node_gemm(n, back, jobs)) return false;
     }
     return true;
-}
-
-static sy_real *buffer(sy_tape *t, size_t a, size_t b)              /* not zeroed: every value is stored before it is read */
-{
-    if (t->status != SY_OK) return NULL;
-    sy_real *p = sy_arena_alloc(&t->arena, sy_mul_size(sy_mul_size(a, b), sizeof *p));
-    if (!p) sy_tape_fail(t, SY_ENOMEM, "divergence: no memory for %zu x %zu values", a, b);
-    return p;
 }
 
 static void divergence_f(sy_node *n)
@@ -130,16 +111,16 @@ static void divergence_f(sy_node *n)
     int step = (int)(LOGIT_BYTES / sizeof(sy_real)) / V;
     step = step < 1 ? 1 : step > T ? T : step;
     struct aux g = { { NULL, NULL }, NULL, NULL };
-    for (int side = 0; side < 2; side++) if (t->record && n->in[side]->wants) g.dx[side] = buffer(t, (size_t)T, D);
-    if (t->record && n->w[0]->dx) g.dw = buffer(t, (size_t)V, D);
+    for (int side = 0; side < 2; side++) if (t->record && n->in[side]->wants) g.dx[side] = sy__room(n, (size_t)T, D);
+    if (t->record && n->w[0]->dx) g.dw = sy__room(n, (size_t)V, D);
     if (t->record && a->a.bias && a->a.bias->wants) g.db = sy_tape_alloc(t, (size_t)V, sizeof *g.db);
     bool grad = g.dx[0] || g.dx[1] || g.dw || g.db;
     if (grad) n->aux = sy_tape_alloc(t, 1, sizeof g);
     sy_mark mark = sy_arena_mark(&t->arena);
     struct visit v = { .a = a, .k = t->eng->k, .V = V, .grad = grad };
     v.loss = sy_tape_alloc(t, (size_t)T, sizeof *v.loss);
-    for (int side = 0; side < 2; side++) v.z[side] = buffer(t, (size_t)step, (size_t)V);
-    if (a->a.softcap != 0) v.room = buffer(t, (size_t)step, 2 * (size_t)V);
+    for (int side = 0; side < 2; side++) v.z[side] = sy__room(n, (size_t)step, (size_t)V);
+    if (a->a.softcap != 0) v.room = sy__room(n, (size_t)step, 2 * (size_t)V);
     if (t->status != SY_OK) return;
     if (n->aux) *(struct aux *)n->aux = g;
     double loss = 0;

@@ -9,15 +9,6 @@
 #include "tensor/ops.h"
 #include "tensor/product.h"
 
-static void run(sy_node *n, sy_gemm_job *jobs, int n_jobs)
-{
-    for (int i = 0; i < n_jobs; i++) jobs[i].bf16 = n->bf16;
-    sy_err err;
-    n->tape->madds += sy_gemm_madds(jobs, n_jobs);
-    sy_status st = sy_gemm_all(n->tape->eng, jobs, n_jobs, &err);
-    if (st != SY_OK) sy_tape_fail(n->tape, st, "%s: %s", n->op->name, err.text);
-}
-
 struct bias { const sy_real *bias; sy_real *y; size_t N; };
 
 static void bias_rows(void *arg, int from, int to, int worker)
@@ -46,7 +37,7 @@ static void linear_f(sy_node *n)
     if (acc) sy_each(n->tape->eng, T, N, bias_rows, &(struct bias){ bias->x, n->out->x, (size_t)N });    /* the first term of each chain */
     sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
                       .panels = w->panels, .C = n->out->x, .ldc = (size_t)N };
-    run(n, &j, 1);
+    sy_node_gemm(n, &j, 1);
 }
 
 static void linear_b(sy_node *n)
@@ -62,7 +53,7 @@ static void linear_b(sy_node *n)
     int jobs = 0;
     if (dx) j[jobs++] = (sy_gemm_job){ .M = T, .N = K, .K = N, .A = dy, .ars = (size_t)N, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)K, .acc = !fresh, .C = dx, .ldc = (size_t)K };
     if (dw) j[jobs++] = (sy_gemm_job){ .M = N, .N = K, .K = T, .A = dy, .ars = 1, .aks = (size_t)N, .B = x->x, .bks = (size_t)K, .acc = true, .C = dw, .ldc = (size_t)K };
-    run(n, j, jobs);
+    sy_node_gemm(n, j, jobs);
     if (db) {
         struct colsum c = { dy, db, T, N, n->tape->eng->k };
         sy_each(n->tape->eng, N, T, colsum, &c);
@@ -114,7 +105,7 @@ static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, bool fresh, 
         if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .type = w->type, .B = we, .bks = K, .acc = !fresh, .C = dx + r0 * K, .ldc = K };
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = rows, .A = dy + r0 * N, .ars = 1, .aks = N, .B = xe, .bks = K, .acc = true, .C = dw + e * N * K, .ldc = K };
     }
-    run(n, j, jobs);
+    sy_node_gemm(n, j, jobs);
 }
 
 static void grouped_f(sy_node *n) { grouped_run(n, NULL, NULL, false, NULL); }
@@ -167,7 +158,7 @@ static void heads_run(sy_node *n, const sy_real *dy, sy_real *dx, sy_real *dw)
         const sy_real *rows = a->forward ? dy + h * out : x, *cols = a->forward ? x : dy + h * out;         /* [T,N] and [T,K] */
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = T, .A = rows, .ars = 1, .aks = H * N, .B = cols, .bks = H * K, .acc = true, .C = dw + at, .ldc = K };
     }
-    run(n, j, jobs);
+    sy_node_gemm(n, j, jobs);
 }
 
 static void linear_heads_f(sy_node *n) { heads_run(n, NULL, NULL, NULL); }
@@ -206,7 +197,7 @@ static void matmul_nt_f(sy_node *n)
     const sy_tensor *a = n->in[0], *b = n->in[1];
     size_t K = (size_t)sy_cols(a);
     sy_gemm_job j = { .M = sy_rows(a), .N = sy_rows(b), .K = (int)K, .A = a->x, .ars = K, .aks = 1, .B = b->x, .bks = K, .rows = true, .C = n->out->x, .ldc = (size_t)sy_rows(b) };
-    run(n, &j, 1);
+    sy_node_gemm(n, &j, 1);
 }
 
 static void matmul_nt_b(sy_node *n)
@@ -219,8 +210,8 @@ static void matmul_nt_b(sy_node *n)
     if (n->tape->status != SY_OK) return;
     sy_gemm_job ja = { .M = M, .N = K, .K = N, .A = dc, .ars = ldc, .aks = 1, .B = b->x, .bks = ld, .acc = true, .C = da, .ldc = ld };
     sy_gemm_job jb = { .M = N, .N = K, .K = M, .A = dc, .ars = 1, .aks = ldc, .B = a->x, .bks = ld, .acc = true, .C = db, .ldc = ld };
-    if (da) run(n, &ja, 1);                          /* one after the other: a and b may be one tensor */
-    if (db) run(n, &jb, 1);
+    if (da) sy_node_gemm(n, &ja, 1);                 /* one after the other: a and b may be one tensor */
+    if (db) sy_node_gemm(n, &jb, 1);
 }
 
 static sy_tensor *matmul_nt_sample(sy_tape *t, int variant)

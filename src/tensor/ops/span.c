@@ -84,6 +84,15 @@ void sy__col_sums(sy_engine *e, int T, int D, const sy_real *x, const sy_real *y
     sy_each(e, D, T, run_cols, &r);
 }
 
+sy_real *sy__room(sy_node *n, size_t a, size_t b)
+{
+    sy_tape *t = n->tape;
+    if (t->status != SY_OK) return NULL;
+    sy_real *p = sy_arena_alloc(&t->arena, sy_mul_size(sy_mul_size(a, b), sizeof *p));
+    if (!p) sy_tape_fail(t, SY_ENOMEM, "%s: no memory for %zu x %zu values", n->op->name, a, b);
+    return p;
+}
+
 bool sy__same(sy_tape *t, const char *op, int n, sy_tensor *const *a)
 {
     if (t->status != SY_OK) return false;

@@ -33,6 +33,9 @@ void sy__rows_store(sy_node *n, double ops, size_t room, void (*fn)(const sy_spa
 /* sum[c] += sum over rows r ascending of x[r,c] (times y[r,c] when y is given), for all rows counted by valid [T] (NULL: all). */
 void sy__col_sums(sy_engine *e, int T, int D, const sy_real *x, const sy_real *y, const uint8_t *valid, sy_real *sum);
 
+/* a x b values in the tape's arena, not zeroed: every one is stored before it is read. NULL after an error, which sticks. */
+sy_real *sy__room(sy_node *n, size_t a, size_t b);
+
 /* Fails unless every one of the n tensors holds real values and has the shape of the first; true when all is well. */
 bool sy__same(sy_tape *t, const char *op, int n, sy_tensor *const *a);
 /* An op of one input and an output of the same shape; arg may be NULL. */

@@ -12,7 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/alloc.h"
 #include "tensor/ops/span.h"
 #include "tensor/product.h"
 
@@ -62,16 +61,6 @@ static void visit_tokens(void *arg, int from, int to, int worker)
     }
 }
 
-static bool product(sy_node *n, sy_gemm_job *j, int jobs)
-{
-    for (int i = 0; i < jobs; i++) j[i].bf16 = n->bf16;
-    sy_err err;
-    n->tape->madds += sy_gemm_madds(j, jobs);
-    sy_status st = sy_gemm_all(n->tape->eng, j, jobs, &err);
-    if (st != SY_OK) sy_tape_fail(n->tape, st, "cross_entropy: %s", err.text);
-    return st == SY_OK;
-}
-
 /* One chunk: tokens v->at .. v->at+m-1. */
 static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool first)
 {
@@ -80,7 +69,7 @@ static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool 
     int D = sy_cols(x), V = v->V;
     const sy_real *xc = x->x + (size_t)v->at * (size_t)D;
     sy_gemm_job j = { .M = m, .N = V, .K = D, .A = xc, .ars = (size_t)D, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D, .rows = true, .panels = w->panels, .C = v->z, .ldc = (size_t)V };
-    if (!product(n, &j, 1)) return false;
+    if (!sy_node_gemm(n, &j, 1)) return false;
     sy_each(n->tape->eng, m, 8.0 * V, visit_tokens, v);
     if (g->db) sy__col_sums(n->tape->eng, m, V, v->z, NULL, NULL, g->db);
     sy_gemm_job back[2];
@@ -88,15 +77,7 @@ static bool chunk(sy_node *n, struct visit *v, int m, const struct aux *g, bool 
     if (g->dx) back[jobs++] = (sy_gemm_job){ .M = m, .N = D, .K = V, .A = v->z, .ars = (size_t)V, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)D,
                                              .C = g->dx + (size_t)v->at * (size_t)D, .ldc = (size_t)D };
     if (g->dw) back[jobs++] = (sy_gemm_job){ .M = V, .N = D, .K = m, .A = v->z, .ars = 1, .aks = (size_t)V, .B = xc, .bks = (size_t)D, .acc = !first, .C = g->dw, .ldc = (size_t)D };
-    return !jobs || product(n, back, jobs);
-}
-
-static sy_real *buffer(sy_tape *t, size_t a, size_t b)              /* not zeroed: every value is stored before it is read */
-{
-    if (t->status != SY_OK) return NULL;
-    sy_real *p = sy_arena_alloc(&t->arena, sy_mul_size(sy_mul_size(a, b), sizeof *p));
-    if (!p) sy_tape_fail(t, SY_ENOMEM, "cross_entropy: no memory for %zu x %zu values", a, b);
-    return p;
+    return !jobs || sy_node_gemm(n, back, jobs);
 }
 
 static void cross_entropy_f(sy_node *n)
@@ -108,15 +89,15 @@ static void cross_entropy_f(sy_node *n)
     int step = (int)(LOGIT_BYTES / sizeof(sy_real)) / V;
     step = step < 1 ? 1 : step > T ? T : step;
     struct aux g = { 0 };
-    if (t->record && n->in[0]->wants) g.dx = buffer(t, (size_t)T, D);
-    if (t->record && n->w[0]->dx) g.dw = buffer(t, (size_t)V, D);
+    if (t->record && n->in[0]->wants) g.dx = sy__room(n, (size_t)T, D);
+    if (t->record && n->w[0]->dx) g.dw = sy__room(n, (size_t)V, D);
     if (t->record && a->a.bias && a->a.bias->wants) g.db = sy_tape_alloc(t, (size_t)V, sizeof *g.db);
     if (g.dx || g.dw || g.db) n->aux = sy_tape_alloc(t, 1, sizeof g);
     sy_mark mark = sy_arena_mark(&t->arena);
     struct visit v = { .a = a, .k = t->eng->k, .V = V, .grad = g.dx || g.dw || g.db };
     v.loss = sy_tape_alloc(t, (size_t)T, sizeof *v.loss);
-    v.z = buffer(t, (size_t)step, (size_t)V);
-    if (a->a.softcap != 0) v.capped = buffer(t, (size_t)step, (size_t)V);
+    v.z = sy__room(n, (size_t)step, (size_t)V);
+    if (a->a.softcap != 0) v.capped = sy__room(n, (size_t)step, (size_t)V);
     if (t->status != SY_OK) return;
     if (n->aux) *(struct aux *)n->aux = g;
     double loss = 0;
