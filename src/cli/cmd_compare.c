@@ -59,7 +59,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     const char *bed = arg->bed ? arg->bed : arg->data.n ? "lm-tiny" : "cr";
     char words_of[1200];
     snprintf(words_of, sizeof words_of, "compare --kind %s --bed %.40s%s%.1000s", sy_kind_word(kind), bed, arg->only ? " --only " : "", arg->only ? arg->only : "");
-    sy_made_by(&made, words_of, arg->data.v, arg->data.n, arg->budget, cli->eng.k->name);
+    sy_made_by(&made, words_of, arg->data.v, arg->data.n, arg->seeds, arg->budget, !arg->no_tuning, cli->eng.k->name);
     if (made.failed) return sy_fail(err, SY_ENOMEM, "no memory for a league");
     sy_bed_context c = { .eng = &cli->eng, .data = arg->data.v, .n_data = arg->data.n, .stop = sy_watch_stop, .arg = cli };
     sy_watch w = { .cli = cli };

@@ -36,7 +36,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
         char words[160];
         snprintf(words, sizeof words, "reproduce %s", x->key);
         sy_buf_text(&page, "\nMade by ");
-        sy_made_by(&page, words, arg->data.v, arg->data.n, arg->budget, cli->eng.k->name);
+        sy_made_by(&page, words, arg->data.v, arg->data.n, arg->seeds, arg->budget, !arg->no_tuning, cli->eng.k->name);
         sy_buf_text(&page, ".\n");
         if (page.failed) st = sy_fail(err, SY_ENOMEM, "no memory for the page");
         else if (arg->out) st = sy_file_write(arg->out, page.data, page.n, err);

@@ -13,7 +13,8 @@ void sy_watch_tell(const sy_trials *t, const char *what, void *watch);
 /* Wipes the bar; after a stop, says what is kept. */
 void sy_watch_close(sy_watch *w, sy_status st);
 
-/* "`switchyard WORDS` with --data a=x --budget 0.1 (version ..., commit ..., kernels ...)": sources without their folders. */
-void sy_made_by(sy_buf *page, const char *words, const char *const *data, int n_data, double budget, const char *kernels);
+/* "`switchyard WORDS` with --data a=x --seeds 3 --budget 0.1 --no-tuning (version ..., commit ..., kernels ...)": sources without their folders; a number
+ * that is 0 was not given. */
+void sy_made_by(sy_buf *page, const char *words, const char *const *data, int n_data, int seeds, double budget, bool tuned, const char *kernels);
 
 #endif

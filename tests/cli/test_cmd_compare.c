@@ -8,7 +8,7 @@ static void test_outputs(void **state)
 {
     (void)state;
     if (run_out("compare --only auxfree,hash " QUICK " --store %s/s --html %s/league.html", sy_test_dir(), sy_test_dir())) fail_msg("%s", text());
-    static const char *const parts[] = { "# Routers on clustered regression", "## Two experts a token", "| topk, K = 1 |", "| auxfree |", "| hash |", "A quick look", "Made by `switchyard compare --kind router --bed cr --only auxfree,hash` --budget 0.001 (version " };
+    static const char *const parts[] = { "# Routers on clustered regression", "## Two experts a token", "| topk, K = 1 |", "| auxfree |", "| hash |", "A quick look", "Made by `switchyard compare --kind router --bed cr --only auxfree,hash` --seeds 2 --budget 0.001 --no-tuning (version " };
     for (size_t i = 0; i < SY_COUNT(parts); i++) expect_said(parts[i]);
     char *first = strdup(text());
     if (shell("ls %s/s | wc -l | grep -qx 8 && grep -q '<!doctype html>' %s/league.html", sy_test_dir(), sy_test_dir())) fail_msg("%s", text());

@@ -20,7 +20,7 @@ static void test_page(void **state)
     sy_expect_ok(sy_file_read(path, 1 << 20, &page, err));
     static const char *const parts[] = { "# auxfree: ", "| arm | lr x | coefficient | loss, mean (sd) | maxvio | specialisation |", "\n| auxloss | 1 | 0.1 | ", "\n| auxfree | 1 | 0.001 | ", "\n| none | 1 | | ",
                                          "2 seeds; all arms share seeds and data.", "**auxfree against auxloss**: ", "**none against auxloss**: ", "every run has 0.2 % of its steps", "Nothing was tuned",
-                                         "\nMade by `switchyard reproduce auxfree` --budget 0.002 (version " };
+                                         "\nMade by `switchyard reproduce auxfree` --seeds 2 --budget 0.002 --no-tuning (version " };
     for (size_t i = 0; i < SY_COUNT(parts); i++) if (!strstr(page.data, parts[i])) fail_msg("'%s' is not in:\n%s", parts[i], page.data);
     assert_int_equal(shell("ls %s/store | wc -l | grep -qx 6", sy_test_dir()), 0);
     sy_test_case("from the store, on standard output");
