@@ -44,7 +44,7 @@ static void test_text(void **state)
     if (run_out("reproduce topk --data own=%s --budget 0.001 --seeds 1 --no-tuning --store %s/lm -t 1 -q", path, sy_test_dir())) fail_msg("%s", text());
     expect_said("# topk: token-choice top-2 against a dense model");
     expect_said("\n| dense | 1 | | ");
-    expect_said("with --data own=lines.txt --budget 0.001 (version");
+    expect_said("with --data own=lines.txt --seeds 1 --budget 0.001 --no-tuning (version");
     expect_said("\n| arm | own |\n|---|---|\n| dense | ");
     sy_test_case("a run is known by its text, not by the path of it");
     const char *const again[][2] = { { "cp lines.txt moved.txt", "2" }, { "sed s/words/birds/ lines.txt > moved.txt", "4" } };

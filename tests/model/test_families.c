@@ -377,6 +377,33 @@ static void damage(void **state)
     sy_engine_uninit(&eng);
 }
 
+/* gpt-oss has a stretch of its own whose ramp may end between whole numbers; one that config.json gives ends at whole numbers unless it says otherwise. */
+static void own_stretch(void **state)
+{
+    static const struct { const char *given; bool cut; } cases[] = {
+        { "{}", false },
+        { "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64}}", true },
+        { "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64, \"truncate\": false}}", false },
+    };
+    char path[600];
+    (void)state;
+    snprintf(path, sizeof path, "%s/own.json", sy_test_dir());
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        sy_buf b = { 0 };
+        sy_arena a = { 0 };
+        sy_spec s;
+        sy_test_case("%s", cases[i].given);
+        sy_buf_printf(&b, "{\"model_type\": \"gpt_oss\", \"vocab_size\": 40, \"hidden_size\": 32, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"head_dim\": 16, "
+                          "\"intermediate_size\": 16, \"num_local_experts\": 4, \"num_experts_per_tok\": 2, \"sliding_window\": 8%s%s", cases[i].given[1] == '}' ? "" : ", ", cases[i].given + 1);
+        sy_expect_ok(sy_file_write(path, b.data, b.n, err));
+        sy_expect_ok(sy_spec_read(path, &s, &a, err));
+        assert_int_equal(s.rope_type, SY_ROPE_YARN);
+        assert_int_equal(s.rope_truncate, cases[i].cut);
+        sy_buf_free(&b);
+        sy_arena_free(&a);
+    }
+}
+
 /* Keys of config.json that change what is computed: each is obeyed, or refused by name. */
 static void keys(void **state)
 {
@@ -520,6 +547,6 @@ static void mtp(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(mapped), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(keys), cmocka_unit_test(shards), cmocka_unit_test(mtp) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(fixtures), cmocka_unit_test(mapped), cmocka_unit_test(round_trip), cmocka_unit_test(fused), cmocka_unit_test(damage), cmocka_unit_test(own_stretch), cmocka_unit_test(keys), cmocka_unit_test(shards), cmocka_unit_test(mtp) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

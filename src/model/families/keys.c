@@ -66,6 +66,7 @@ static sy_status read_stretch(sy_config_reading *r, const json_t *p, sy_err *err
     SY_TRY(sy_json_get_real(p, r->path, "beta_slow", false, 0, 1e6, &slow, err));
     if (fast > 0) s->rope_beta_fast = fast;
     if (slow > 0) s->rope_beta_slow = slow;
+    s->rope_truncate = true;                         /* what a family has of its own belongs to its own stretch */
     SY_TRY(sy_json_get_bool(p, r->path, "truncate", false, &s->rope_truncate, err));
     bool scaled = s->rope_type == SY_ROPE_LLAMA3 || s->rope_type == SY_ROPE_YARN || s->rope_type == SY_ROPE_LONGROPE;
     SY_TRY(sy_json_get_int(p, r->path, "original_max_position_embeddings", false, 1, 1 << 24, &original, err));
