@@ -10,7 +10,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, out, "out", 'o', SY_FLAG_TEXT, "FILE", "where the page goes; default: standard output"),
     SY_FLAG(args, store, "store", 0, SY_FLAG_TEXT, "DIR", "finished runs are kept here and not run again; default: runs"),
     SY_FLAG(args, seeds, "seeds", 0, SY_FLAG_INT, "N", "seeds; default: five on cr, three on lm-tiny"),
-    SY_FLAG(args, jobs, "jobs", 'j', SY_FLAG_INT, "N", "runs side by side, a thread each; default: one, on all threads. The bits are the same"),
+    SY_FLAG(args, jobs, "jobs", 'j', SY_FLAG_INT, "N", "runs side by side, a thread each; default: as many as there are threads. The bits are the same"),
     SY_FLAG(args, budget, "budget", 0, SY_FLAG_REAL, "SHARE", "share of every run's steps, for a quick look: 0.05; default 1; the page says so"),
     SY_FLAG(args, no_tuning, "no-tuning", 0, SY_FLAG_ON, NULL, "every arm at its defaults; the page says so"),
     { 0 }
@@ -28,7 +28,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     SY_TRY(sy_cli_engine(cli, err));
     sy_bed_context c = { .eng = &cli->eng, .data = arg->data.v, .n_data = arg->data.n, .stop = sy_watch_stop, .arg = cli };
     sy_watch w = { .cli = cli };
-    sy_experiment_options o = { .seeds = arg->seeds, .store = arg->store ? arg->store : "runs", .side_by_side = arg->jobs, .budget = arg->budget, .tune = !arg->no_tuning, .tell = sy_watch_tell, .arg = &w };
+    sy_experiment_options o = { .seeds = arg->seeds, .store = arg->store ? arg->store : "runs", .side_by_side = arg->jobs ? arg->jobs : cli->eng.threads, .budget = arg->budget, .tune = !arg->no_tuning, .tell = sy_watch_tell, .arg = &w };
     sy_buf page = { 0 };
     sy_status st = sy_experiment_run(&c, x, &o, &page, err);
     sy_watch_close(&w, st);

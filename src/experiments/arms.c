@@ -31,12 +31,13 @@ static const char *settings_of(const sy_arm *a, double coef_scale, sy_arena *are
     return out;
 }
 
-static sy_status fill(const sy_comparison *c, const sy_arm *a, double lr, double coef, uint64_t seed, sy_job *j, sy_err *err)
+static sy_status fill(const sy_comparison *c, const sy_arm_runs *s, double lr, double coef, uint64_t seed, sy_job *j, sy_err *err)
 {
+    const sy_arm *a = s->arm;
     sy_arena *arena = c->trials->arena;
     const char *settings = settings_of(a, coef, arena);
     j->what = sy_arena_printf(arena, "%s: %s, lr x %.3g, coefficient x %.3g, seed %llu", c->key, a->name, lr, coef, (unsigned long long)seed);
-    j->trial = (sy_trial){ .bed = c->bed, .settings = settings, .lr_scale = lr, .budget = c->budget ? c->budget : 1, .seed = seed };
+    j->trial = (sy_trial){ .bed = c->bed, .settings = settings, .lr_scale = lr, .budget = c->budget ? c->budget : 1, .gmadds = s->gmadds, .seed = seed };
     return settings && j->what ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a run of %s", a->name);
 }
 
@@ -44,6 +45,16 @@ static sy_status jobs_of(const sy_comparison *c, size_t n, sy_job **out, sy_err 
 {
     *out = sy_arena_array(c->trials->arena, n ? n : 1, sizeof **out);
     return *out ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for %zu runs", n);
+}
+
+/* Of n runs some are not made yet: no result before they are. */
+static sy_status count_missing(const sy_comparison *c, sy_arm_runs *s, const char *what, const sy_job *j, int n, int stride, sy_err *err)
+{
+    int in = 0;
+    for (int i = 0; i < n; i++) in += j[i * stride].status != SY_ENOENT;
+    if (in == n || s->why) return SY_OK;
+    s->why = in ? sy_arena_printf(c->trials->arena, "%s: %d of %d runs are in", what, in, n) : "not run yet";
+    return s->why ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a sentence");
 }
 
 /* An arm that is refused has no result; a point of the grid that does not stay finite only loses. */
@@ -67,15 +78,18 @@ sy_status sy_arms_tune(const sy_comparison *c, sy_arm_runs *s, int arms, sy_err 
 {
     sy_job *job;
     int n = 0, at = 0;
-    for (int a = 0; a < arms; a++) n += sy_arm_tuning_runs(s[a].arm);
+    for (int a = 0; a < arms; a++) if (!s[a].why) n += sy_arm_tuning_runs(s[a].arm);
     SY_TRY(jobs_of(c, (size_t)n, &job, err));
     for (int a = 0; a < arms; a++)
-        for (int i = 0; i < SY_GRID; i++)
-            for (int k = 0; k < columns(s[a].arm); k++) SY_TRY(fill(c, s[a].arm, lr_grid[i], coef_grid[k], SY_TUNING_SEED, &job[at++], err));
+        for (int i = 0; i < SY_GRID && !s[a].why; i++)
+            for (int k = 0; k < columns(s[a].arm); k++) SY_TRY(fill(c, &s[a], lr_grid[i], coef_grid[k], SY_TUNING_SEED, &job[at++], err));
     SY_TRY(sy_trials_run(c->trials, job, n, err));
     for (int a = 0; a < arms; a++) {
-        choose(&s[a], job);
-        job += sy_arm_tuning_runs(s[a].arm);
+        int runs = sy_arm_tuning_runs(s[a].arm);
+        if (s[a].why) continue;
+        SY_TRY(count_missing(c, &s[a], "tuning", job, runs, 1, err));
+        if (!s[a].why) choose(&s[a], job);
+        job += runs;
     }
     return SY_OK;
 }
@@ -100,8 +114,9 @@ sy_status sy_arms_run(const sy_comparison *c, sy_arm_runs *s, int arms, sy_err *
     for (int a = 0; a < arms; a++) if (!s[a].why) who[m++] = &s[a];
     SY_TRY(jobs_of(c, (size_t)m * (size_t)c->seeds, &job, err));
     for (int i = 0; i < c->seeds; i++)
-        for (int a = 0; a < m; a++) SY_TRY(fill(c, who[a]->arm, who[a]->lr_scale, who[a]->coef_scale, (uint64_t)i + 1, &job[n++], err));
+        for (int a = 0; a < m; a++) SY_TRY(fill(c, who[a], who[a]->lr_scale, who[a]->coef_scale, (uint64_t)i + 1, &job[n++], err));
     SY_TRY(sy_trials_run(c->trials, job, n, err));
+    for (int a = 0; a < m; a++) SY_TRY(count_missing(c, who[a], "seeds", job + a, c->seeds, m, err));
     for (int i = 0; i < c->seeds; i++)
         for (int a = 0; a < m; a++) SY_TRY(take(c, who[a], i, &job[i * m + a], err));
     return SY_OK;

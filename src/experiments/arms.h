@@ -18,10 +18,11 @@ typedef struct sy_arm {
 
 typedef struct sy_arm_runs {            /* an arm and what it did */
     const sy_arm   *arm;
+    double          gmadds;             /* sy_trial.gmadds of its runs; 0 = equal tokens */
     double          lr_scale, coef_scale;           /* what tuning chose; 1 at first */
     double          tuning[SY_GRID][SY_GRID];       /* loss at learning rate [i], coefficient [j], in the order 1, lower, higher; NaN: not run, or not finite */
     sy_trial_result result[SY_MAX_SEEDS];
-    const char     *why;                /* why it has no result (refused, or not finite); NULL: it has one */
+    const char     *why;                /* why it has no result (refused, not finite, not run yet); NULL: it has one. An arm that has a reason before its runs is left out */
 } sy_arm_runs;
 
 typedef struct sy_comparison {          /* what all arms of a comparison share */

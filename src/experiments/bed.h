@@ -29,6 +29,7 @@ typedef struct sy_trial {               /* one run, known by all of its fields *
     const char *settings;               /* of the bed, blank-separated key=value */
     double      lr_scale;               /* times the bed's learning rate */
     double      budget;                 /* share of the steps, 0 < budget <= 1; at least one is run; 0: all */
+    double      gmadds;                 /* cr and lm-tiny: training ends once it has spent so many 1e9 multiply-adds instead, and schedules run on the spent share; 0: after its steps */
     uint64_t    seed;
 } sy_trial;
 

@@ -112,7 +112,14 @@ static int make_token(const task *k, uint64_t stream, uint64_t n, int fixed, sy_
 
 /* --- training ---------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct bed { const sy_bed_context *c; cr_options o; task k; sy_block block; sy_arena arena; sy_params params; sy_tape tape; uint64_t seed, madds; int64_t step; double trained; const sy_override *over; } bed;
+typedef struct bed { const sy_bed_context *c; cr_options o; task k; sy_block block; sy_arena arena; sy_params params; sy_tape tape; uint64_t seed, madds; int64_t step, at; double gmadds, progress, trained; const sy_override *over; } bed;
+
+/* The spent share of the budget, one of steps or of multiply-adds, and the step that schedules of `steps` steps are at then. */
+static void look_at_clock(bed *b)
+{
+    b->progress = b->gmadds ? fmin(1, (double)b->madds / 1e9 / b->gmadds) : (double)b->step / b->o.steps;
+    b->at = b->gmadds ? (int64_t)(b->progress * b->o.steps + 1e-6) : b->step;
+}
 
 /* What a forward was about: two kinds of token, plain and hard. */
 typedef struct { int64_t tokens[2], slots[2]; double error[2]; } sides;
@@ -148,8 +155,8 @@ static sy_tensor *forward(bed *b, sy_mode mode, uint64_t stream, uint64_t first,
         for (int k = 0; k < 4; k++) back[k][i] = pos[i] > k ? id[i - 1 - k] : -1;
         key[i] = sy_key(b->seed, SY_FOR_ROUTE, first + (uint64_t)(i - pos[i]), 0, stream);
     }
-    sy_route_in in = { .mode = mode, .T = n, .x = x, .id = id, .pos = pos, .seq = seq, .label = domain, .key = key, .n_seq = (n + len - 1) / len, .step = b->step, .steps = b->o.steps,
-                       .batch_key = sy_key(b->seed, SY_FOR_ROUTE_BATCH, (uint64_t)b->step, (uint64_t)micro, 0), .progress = (double)b->step / b->o.steps,
+    sy_route_in in = { .mode = mode, .T = n, .x = x, .id = id, .pos = pos, .seq = seq, .label = domain, .key = key, .n_seq = (n + len - 1) / len, .step = b->at, .steps = b->o.steps,
+                       .batch_key = sy_key(b->seed, SY_FOR_ROUTE_BATCH, (uint64_t)b->step, (uint64_t)micro, 0), .progress = b->progress,
                        .micro = micro, .n_micro = n_micro, .n_pass = 1, .over = b->over };
     for (int k = 0; k < 4; k++) in.back[k] = back[k];
     sy_tensor *off = sy_square(t, sy_sub(t, sy_block_run(&b->block, t, in, losses, &route, stats), y));
@@ -160,8 +167,8 @@ static sy_tensor *forward(bed *b, sy_mode mode, uint64_t stream, uint64_t first,
 static sy_status one_step(bed *b, const sy_optim *o, sy_err *err)
 {
     int n = b->o.batch_size / b->o.micro_batches;
-    double progress = (double)b->step / b->o.steps;
-    SY_TRY(sy_block_before(&b->block, b->step, b->o.steps, progress, err));
+    look_at_clock(b);
+    SY_TRY(sy_block_before(&b->block, b->at, b->o.steps, b->progress, err));
     sy_grad_zero(b->c->eng, &b->params);
     bool count = b->block.flags & SY_NEEDCOUNT;
     for (int pass = count ? 0 : 1; pass < 2; pass++)
@@ -180,7 +187,7 @@ static sy_status one_step(bed *b, const sy_optim *o, sy_err *err)
             b->tape.madds = 0;
         }
     sy_optim_step(b->c->eng, &b->params, o, o->lr, b->step + 1, 1);
-    SY_TRY(sy_block_after(&b->block, b->step, b->o.steps, progress, err));
+    SY_TRY(sy_block_after(&b->block, b->at, b->o.steps, b->progress, err));
     b->step++;
     return SY_OK;
 }
@@ -227,7 +234,7 @@ static sy_status measure(bed *b, sy_trial_result *out, sy_err *err)
         sy_metric_add(out, "least_share", load > 0 ? (double)least * s.E / load : 0);
     }
     sy_metric_add(out, "flops_per_token", 2 * (double)b->tape.madds / HELD_OUT);
-    sy_metric_add(out, "train_flops_per_token", 2 * (double)b->madds / ((double)b->o.steps * b->o.batch_size));
+    sy_metric_add(out, "train_flops_per_token", 2 * (double)b->madds / ((double)b->step * b->o.batch_size));
     sy_metric_add(out, "parameters", sy_bed_parameters(&b->params));
     for (int k = 1; b->o.slim && k <= b->o.num_experts && k <= 9; k++) {
         sy_override over = { .k = k };
@@ -289,10 +296,11 @@ static sy_status run(bed *b, const sy_trial *trial, sy_trial_result *out, sy_err
     sy_optim o;
     sy_opt_defaults(sy_optim_opts, &o);
     o.lr = b->o.lr * trial->lr_scale, o.beta2 = 0.999, o.weight_decay = 0, o.adam_eps = 1e-8;
-    while (b->step < b->o.steps) {
+    while (b->gmadds ? (double)b->madds < 1e9 * b->gmadds : b->step < b->o.steps) {
         SY_TRY(sy_within(err, one_step(b, &o, err), "bed cr, step %lld", (long long)b->step));
         if (b->c->stop && b->c->stop(b->c->arg)) return sy_fail(err, SY_ESTOP, "stopped");
     }
+    look_at_clock(b);
     return measure(b, out, err);
 }
 
@@ -302,7 +310,7 @@ sy_status sy_bed_cr(const sy_bed_context *c, const sy_trial *trial, sy_trial_res
     bed *b = sy_calloc(1, sizeof *b);
     if (!b) return sy_fail(err, SY_ENOMEM, "no memory for bed cr");
     b->c = c;
-    b->seed = trial->seed;
+    b->seed = trial->seed, b->gmadds = trial->gmadds;
     sy_engine_register(c->eng, &linear_expert, &ignored);           /* there already from the run before: fine */
     sy_status st = run(b, trial, out, err);
     sy_tape_free(&b->tape);

@@ -1,5 +1,6 @@
 /* experiments/league.h - all methods of a kind on one bed, under the rules of arms.h: equal tokens, equal tuning, shared seeds and data, a verdict each.
  *
+ * Routers whose number of experts floats run a second time, until they have spent the multiply-adds of their baseline, with their schedules on the spent share.
  * A method of the kind takes part by being in the table of methods: how it is set up follows from its options and flags. Where that is not what
  * its definition asks for (a coefficient of its own, token ids, one expert a token), a line of league.c says so. */
 #ifndef SY_LEAGUE_H
@@ -17,6 +18,7 @@ typedef struct sy_league_options {
     int         side_by_side;
     double      budget;                 /* 0: 1 */
     bool        tune;
+    bool        so_far;                 /* runs nothing: the league of the runs that the store has; arms whose runs are not all there say so */
     const char *made_by;                /* for the page; borrowed */
     void      (*tell)(const sy_trials *t, const char *what, void *arg);
     void       *arg;

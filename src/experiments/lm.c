@@ -36,7 +36,7 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
     sy_config *f = &b->config;
     SY_TRY(open_data(b, c, trial, err));
     b->stepper = (sy_stepper){ .data = b->data, .optim = &f->train.optim, .seed = trial->seed, .batch_size = f->train.batch_size, .micro_batch_size = f->train.micro_batch_size,
-                               .z_loss = f->train.z_loss, .label_smoothing = f->train.label_smoothing, .bf16 = f->train.dtype == SY_BFLOAT16, .steps = f->train.steps };
+                               .z_loss = f->train.z_loss, .label_smoothing = f->train.label_smoothing, .bf16 = f->train.dtype == SY_BFLOAT16, .steps = f->train.steps, .most_madds = (uint64_t)(1e9 * trial->gmadds) };
     sy_tape_init(&b->stepper.tape, c->eng, true);
     SY_TRY(sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err));
     SY_TRY(sy_stepper_learn(&b->stepper, err));
@@ -90,7 +90,7 @@ sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *trial, sy_trial_res
 {
     bed b = { 0 };
     sy_status st = open_bed(&b, c, trial, err);
-    while (st == SY_OK && b.stepper.step < b.stepper.steps) {
+    while (st == SY_OK && (b.stepper.most_madds ? b.stepper.madds < b.stepper.most_madds : b.stepper.step < b.stepper.steps)) {
         sy_step_result r;
         st = sy_stepper_run(&b.stepper, &r, err);
         if (st == SY_OK && !r.skipped) b.trained = b.tokens ? 0.99 * b.trained + 0.01 * r.loss : r.loss;

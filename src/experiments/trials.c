@@ -31,6 +31,10 @@ static void run_id(const sy_trials *k, const sy_trial *t, char out[65])
         snprintf(lr, sizeof lr, "budget %.17g", t->budget);
         sy_sha256_text(&s, lr);
     }
+    if (t->gmadds) {
+        snprintf(lr, sizeof lr, "gmadds %.17g", t->gmadds);
+        sy_sha256_text(&s, lr);
+    }
     sy_sha256_text(&s, k->c->eng->k->name);
     if (*k->text) sy_sha256_text(&s, k->text);
     sy_sha256_end(&s, digest);
@@ -72,6 +76,7 @@ static sy_status to_store(const char *path, const sy_trial *t, const sy_trial_re
     sy_json_key(&j, "lr_scale"), sy_json_real(&j, t->lr_scale);
     sy_json_key(&j, "seed"), sy_json_int(&j, (long long)t->seed);
     sy_json_key(&j, "budget"), sy_json_real(&j, t->budget);
+    if (t->gmadds) sy_json_key(&j, "gmadds"), sy_json_real(&j, t->gmadds);
     if (failed) sy_json_key(&j, "failed"), sy_json_text(&j, failed);
     sy_json_key(&j, "metrics");
     sy_json_begin(&j, '{');
@@ -96,7 +101,7 @@ typedef struct work {                   /* what the workers share, under `lock` 
     pthread_mutex_t lock;
 } work;
 
-static bool bearable(sy_status st) { return st == SY_EARG || st == SY_ESHAPE || st == SY_EUNSUP || st == SY_ENUM; }
+static bool bearable(const sy_trials *t, sy_status st) { return st == SY_EARG || st == SY_ESHAPE || st == SY_EUNSUP || st == SY_ENUM || (t->so_far && st == SY_ENOENT); }
 
 static bool stopping(void *arg)
 {
@@ -115,7 +120,7 @@ static sy_job *take(work *w)
     pthread_mutex_lock(&w->lock);
     while (w->next < w->n && w->same[w->next] >= 0) w->next++;
     if (!w->end && w->next < w->n) j = &w->job[w->next++];
-    if (j && w->t->tell) w->t->tell(w->t, j->what, w->t->arg);
+    if (j && w->t->tell && !w->t->so_far) w->t->tell(w->t, j->what, w->t->arg);
     pthread_mutex_unlock(&w->lock);
     return j;
 }
@@ -129,6 +134,7 @@ static sy_status one(work *w, sy_engine *eng, sy_job *j, bool *found, sy_err *er
     SY_TRY(path_of(w->t, &j->trial, path, sizeof path, err));
     *found = from_store(path, &j->result, &st, err);
     if (*found) return st;
+    if (w->t->so_far) return sy_fail(err, SY_ENOENT, "not run yet");
     st = sy_bed_run(&c, &j->trial, &j->result, err);
     if (st != SY_OK && st != SY_ENUM) return st;
     sy_err disk;
@@ -145,11 +151,12 @@ static void serve(work *w, sy_engine *eng)
         sy_status st = one(w, eng, j, &found, &e);
         pthread_mutex_lock(&w->lock);
         j->status = st;
-        if (st != SY_OK && w->t->keep_going && bearable(st)) {
+        if (st != SY_OK && w->t->keep_going && bearable(w->t, st)) {
             if (!(j->why = sy_arena_printf(w->t->arena, "%s", e.text))) st = sy_fail(&e, SY_ENOMEM, "no memory for a sentence");
             else st = SY_OK;
         }
-        if (st == SY_OK) w->t->done++, w->t->found += found;
+        if (j->status == SY_ENOENT && st == SY_OK) w->t->missing++;
+        else if (st == SY_OK) w->t->done++, w->t->found += found;
         else if (!w->end) {
             w->end = true;
             w->err = e;
@@ -225,14 +232,14 @@ sy_status sy_trials_run(sy_trials *t, sy_job *job, int n, sy_err *err)
     if (!w.same) return sy_fail(err, SY_ENOMEM, "no memory for %d runs", n);
     pthread_mutex_init(&w.lock, NULL);
     find_same(t, job, n, w.same);
-    if (t->side_by_side > 1) side_by_side(&w, t->side_by_side);
+    if (t->side_by_side > 0) side_by_side(&w, t->side_by_side);
     else serve(&w, t->c->eng);
     for (int i = 0; i < n; i++) {
         int k = w.same[i];
         if (k < 0) continue;
         job[i].result = job[k].result, job[i].status = job[k].status, job[i].why = job[k].why;
-        t->done += w.st == SY_OK;
-        t->found += w.st == SY_OK;
+        if (w.st == SY_OK && job[k].status == SY_ENOENT) t->missing++;
+        else if (w.st == SY_OK) t->done++, t->found++;
     }
     pthread_mutex_destroy(&w.lock);
     sy_free(w.same);

@@ -18,10 +18,11 @@ typedef struct sy_job {                 /* one run that somebody wants */
 typedef struct sy_trials {
     const sy_bed_context *c;
     const char *store;                  /* folder of finished runs; made when absent */
-    int         side_by_side;           /* runs at a time; 0, 1: one, on the threads of the context's engine */
+    int         side_by_side;           /* runs at a time, a thread each; 0: one, on the threads of the context's engine */
     bool        keep_going;             /* a run that is refused or does not stay finite is noted in its job, and the others go on */
+    bool        so_far;                 /* nothing is run: a job that the store does not have ends SY_ENOENT; with keep_going only */
     char        text[33];               /* id of what the bed reads; set by sy_trials_open */
-    int         done, found, all;       /* runs that are over; those of them that the store had; how many there will be (the caller's estimate) */
+    int         done, found, missing, all;       /* runs that are over; those of them that the store had; those that so_far left out; how many there will be (the caller's estimate) */
     void      (*tell)(const struct sy_trials *t, const char *what, void *arg);      /* a run begins; one call at a time; may be NULL */
     void       *arg;
     sy_arena   *arena;                  /* of the sentences */

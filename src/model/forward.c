@@ -38,7 +38,7 @@ static sy_tensor *sparse_ffn(sy_pass *p, int l, sy_tensor *h)
     int nth = blk->site.nth;
     for (int i = 0; i < b->T; i++) p->key[i] = sy_key(r->seed, SY_FOR_ROUTE, b->seq_no ? b->seq_no[b->seq[i]] : 0, (uint64_t)l, (uint64_t)r->pass);
     sy_route_in in = { .mode = r->mode, .T = b->T, .x = h, .id = b->id, .pos = b->pos, .seq = b->seq, .label = b->domain, .valid = b->valid, .key = p->key,
-                       .batch_key = sy_key(r->seed, SY_FOR_ROUTE_BATCH, (uint64_t)r->step, (uint64_t)r->micro << 32 | (uint64_t)r->pass, (uint64_t)l),
+                       .batch_key = sy_key(r->seed, SY_FOR_ROUTE_BATCH, (uint64_t)(r->step + r->ahead), (uint64_t)r->micro << 32 | (uint64_t)r->pass, (uint64_t)l),
                        .step = r->step, .steps = r->steps, .progress = r->progress, .micro = r->micro, .n_micro = r->n_micro ? r->n_micro : 1,
                        .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg,
                        .edit = r->edits ? &r->edits[nth] : NULL };

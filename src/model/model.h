@@ -31,7 +31,8 @@ typedef struct sy_batch {
 typedef struct sy_run {                 /* how a forward pass is meant; zeroed = EVAL without extras except what is said */
     sy_mode     mode;
     uint64_t    seed;
-    int64_t     step, steps;
+    int64_t     step, steps;            /* where schedules are */
+    int64_t     ahead;                  /* steps that were made beyond `step`: under a budget of work the two differ. Draws of a batch go by their sum */
     double      progress;
     int         micro, n_micro, pass, n_pass;
     sy_kv     **kv;                     /* [n_seg] caches to read and extend, or NULL: keys are the batch's own rows */

@@ -133,7 +133,7 @@ static sy_status micro_batch(sy_stepper *s, const sy_batch *b, sy_run *run, note
     double share = (double)b->T / (double)out->tokens;
     for (int i = 0; i < losses.n; i++) loss = sy_add(t, loss, sy_affine(t, losses.l[i].value, share, 0));
     SY_TRY(note_aux(k, out, &losses, share / passes, err));
-    const sy_objective_in in = { s->model, b, passes, hidden, (sy_route *const *const *)route, out->counted, out->sequences, s->step, s->steps };
+    const sy_objective_in in = { s->model, b, passes, hidden, (sy_route *const *const *)route, out->counted, out->sequences, run->step, s->steps };
     if (s->objectives.n) loss = objectives(s, &in, loss, k, out);
     SY_TRY(sy_backward(t, loss, err));
     return sy_model_whole(s->model, err);
@@ -163,6 +163,14 @@ static sy_status count_pass(sy_stepper *s, const sy_batch *b, sy_run run, sy_err
     return sy_tape_status(&s->tape, err);
 }
 
+/* Spent share of the budget, and the step that schedules are at then. */
+static int64_t scheduled(const sy_stepper *s, double *progress)
+{
+    double work = s->most_madds ? fmin(1, (double)s->madds / (double)s->most_madds) : 0;
+    *progress = s->most_madds ? work : s->steps ? (double)s->step / (double)s->steps : 0;
+    return s->most_madds ? (int64_t)fmin(work * (double)s->steps + 1e-6, (double)s->steps - 1) : s->step;
+}
+
 static void forget(sy_stepper *s)
 {
     for (int l = 0; l < s->model->spec.num_hidden_layers; l++)
@@ -173,9 +181,10 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
 {
     sy_engine *e = s->model->eng;
     sy_params *p = &s->model->params;
-    double progress = s->steps ? (double)s->step / (double)s->steps : 0;
+    double progress;
+    int64_t at = scheduled(s, &progress);
     notes k;
-    *out = (sy_step_result){ .lr = sy_lr_at(s->optim, s->step, s->steps) };
+    *out = (sy_step_result){ .lr = sy_lr_at(s->optim, at, s->steps) };
     SY_TRY(notes_open(&k, s, err));
     for (int i = 0; i < n; i++) {
         out->counted += counted(&batch[i]);
@@ -183,9 +192,9 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
         out->sequences += batch[i].n_seg;
     }
     if (!out->counted) return sy_fail(err, SY_EARG, "step %lld: none of its %lld tokens has a label; every token is masked", (long long)s->step, (long long)out->tokens);
-    SY_TRY(sy_model_before(s->model, s->step, s->steps, progress, err));
+    SY_TRY(sy_model_before(s->model, at, s->steps, progress, err));
     sy_grad_zero(e, p);
-    sy_run run = { .mode = SY_TRAIN, .seed = s->seed, .step = s->step, .steps = s->steps, .progress = progress, .n_micro = n };
+    sy_run run = { .mode = SY_TRAIN, .seed = s->seed, .step = at, .ahead = s->step - at, .steps = s->steps, .progress = progress, .n_micro = n };
     for (int i = 0; i < n && needs_count(s->model); i++) {
         run.micro = i;
         SY_TRY(sy_within(err, count_pass(s, &batch[i], run, err), "step %lld", (long long)s->step));
@@ -206,7 +215,7 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     } else {
         double max = s->optim->max_grad_norm, clip = max > 0 && out->grad_norm > max ? max / out->grad_norm : 1;
         sy_optim_step(e, p, s->optim, out->lr, ++s->updates, clip);
-        SY_TRY(sy_model_after(s->model, s->step, s->steps, progress, err));
+        SY_TRY(sy_model_after(s->model, at, s->steps, progress, err));
     }
     s->step++;
     return SY_OK;

@@ -34,7 +34,7 @@ typedef struct sy_stepper {             /* everything a step needs; the caller f
     double         z_loss, label_smoothing;
     bool           bf16;                /* products round their operands to bfloat16; routers, weights, sums and the optimiser stay sy_real */
     int64_t        step, steps, updates, row;       /* next step, their number, optimiser updates done, next row of the data order */
-    uint64_t       madds;               /* multiply-adds so far */
+    uint64_t       madds, most_madds;   /* multiply-adds so far; what schedules of `steps` steps take for the whole, 0: the steps themselves. When to end is the caller's */
     sy_objectives  objectives;          /* zeroed: none */
 } sy_stepper;
 

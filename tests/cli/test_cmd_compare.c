@@ -19,6 +19,12 @@ static void test_outputs(void **state)
         assert_string_equal(text(), first);
     }
     free(first);
+    sy_test_case("into a page of several");
+    if (shell_in("into", "printf '# Mine\n' > page.md; for kind in router balance; do $SY compare --kind $kind --only \"\" " QUICK " --store s --into page.md || exit 2; done; cp page.md one.md; "
+                         "for kind in router balance; do $SY compare --kind $kind --only \"\" " QUICK " --store s --into page.md || exit 3; done; cmp page.md one.md || exit 4; "
+                         "[ \"$(grep '^# \\|^## ' page.md)\" = $'# Mine\n## Routers on clustered regression\n## Balance terms on clustered regression' ] || exit 5; [ $(grep -c '^<!-- league' page.md) = 2 ]")) fail_msg("%s", text());
+    if (!shell_in("into", "sed -i '/end of league/d' page.md; $SY compare --only auxfree " QUICK " --store s --into page.md")) fail_msg("a page without its second mark is taken");
+    expect_said("put the line back");
     sy_test_case("as JSON");
     if (run_out("compare --kind balance --only zloss " QUICK " --store %s/s --json", sy_test_dir())) fail_msg("%s", text());
     json_t *v = said_json();

@@ -27,7 +27,7 @@ static sy_trial_result trial(const char *bed, const char *settings)
     sy_bed_context c = { .eng = &eng };
     sy_trial_result r;
     sy_test_case("%s %s", bed, settings);
-    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ bed, settings, 1, 1, 1 }, &r, err));
+    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ bed, settings, 1, 1, 0, 1 }, &r, err));
     for (int i = 0; i < r.n; i++) assert_true(isfinite(r.m[i].value));
     return r;
 }
@@ -82,7 +82,7 @@ static void refusals(void **state)
         sy_trial_result r;
         sy_err e = { 0 }, *err = &e;
         sy_test_case("%s %s", cases[i].bed, cases[i].settings);
-        sy_status st = sy_bed_run(&c, &(sy_trial){ cases[i].bed, cases[i].settings, 1, 1, 1 }, &r, err);
+        sy_status st = sy_bed_run(&c, &(sy_trial){ cases[i].bed, cases[i].settings, 1, 1, 0, 1 }, &r, err);
         sy_expect_fail(st, st, cases[i].part);
         assert_int_not_equal(st, SY_OK);
     }

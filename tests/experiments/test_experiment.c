@@ -36,7 +36,17 @@ static sy_trial_result cr(const char *settings, double budget, uint64_t seed)
 {
     sy_bed_context c = context();
     sy_trial_result r;
-    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "cr", settings, 1, budget, seed }, &r, err));
+    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "cr", settings, 1, budget, 0, seed }, &r, err));
+    return r;
+}
+
+/* The same under a budget of work; counts its steps in `asked`. */
+static sy_trial_result cr_work(const char *settings, double gmadds, uint64_t seed)
+{
+    sy_bed_context c = context();
+    sy_trial_result r;
+    asked = 0;
+    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "cr", settings, 1, 1, gmadds, seed }, &r, err));
     return r;
 }
 
@@ -74,6 +84,17 @@ static void test_cr(void **state)
     asked = 0;
     cr("steps=40 batch_size=16", 0.001, 1);
     assert_int_equal(asked, 1);
+    sy_test_case("a budget of work: schedules run on the spent share");
+    static const char anneal[] = "steps=40 batch_size=16 router=actgate:top_k=2,tau_mode=anneal";
+    sy_trial_result all = cr(anneal, 1, 1), same = cr_work(anneal, sy_metric_get(&all, "train_gmadds"), 1);
+    assert_int_equal(asked, 40);
+    sy_expect_near("what costs the same each step: the same loss", sy_metric_get(&same, "loss"), sy_metric_get(&all, "loss"), 0, 1e-5);
+    cr_work(anneal, 0.5 * sy_metric_get(&all, "train_gmadds"), 1);
+    assert_int_equal(asked, 20);
+    sy_trial_result dense = cr_work("steps=40 batch_size=16 router=comet:k=2", sy_metric_get(&all, "train_gmadds"), 1);
+    assert_true(asked > 5 && asked < 25);
+    double spent = sy_metric_get(&dense, "train_gmadds"), most = sy_metric_get(&all, "train_gmadds");
+    assert_true(spent >= most && spent - spent / asked < most);
 }
 
 static void test_refusals(void **state)
@@ -88,10 +109,10 @@ static void test_refusals(void **state)
     (void)state;
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         sy_test_case("%s %s", cases[i].bed, cases[i].settings);
-        sy_expect_fail(sy_bed_run(&c, &(sy_trial){ cases[i].bed, cases[i].settings, 1, 1, 1 }, &r, err), SY_EARG, cases[i].part);
+        sy_expect_fail(sy_bed_run(&c, &(sy_trial){ cases[i].bed, cases[i].settings, 1, 1, 0, 1 }, &r, err), SY_EARG, cases[i].part);
     }
     stop_at = asked + 2;
-    sy_expect_fail(sy_bed_run(&c, &(sy_trial){ "cr", "steps=9 batch_size=16", 1, 1, 1 }, &r, err), SY_ESTOP, "stopped");
+    sy_expect_fail(sy_bed_run(&c, &(sy_trial){ "cr", "steps=9 batch_size=16", 1, 1, 0, 1 }, &r, err), SY_ESTOP, "stopped");
     stop_at = 0;
 }
 
@@ -118,7 +139,7 @@ static void test_lm(void **state)
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         sy_test_case("%s", cases[i].settings);
         asked = 0;
-        sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "lm-tiny", cases[i].settings, cases[i].lr, cases[i].budget, 3 }, &r[i], err));
+        sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "lm-tiny", cases[i].settings, cases[i].lr, cases[i].budget, 0, 3 }, &r[i], err));
         assert_int_equal(asked, cases[i].steps);
         double all = sy_metric_get(&r[i], "loss"), lines = sy_metric_get(&r[i], "domain.lines"), sums = sy_metric_get(&r[i], "domain.sums");
         assert_true(all > 0 && all < 6 && (all - lines) * (all - sums) <= 0);       /* all lies between its domains */
@@ -126,10 +147,18 @@ static void test_lm(void **state)
         assert_true(i == 2 ? isnan(sy_metric_get(&r[i], "maxvio")) : sy_metric_get(&r[i], "maxvio") >= 0);
     }
     same_result(&r[0], &r[1]);
+    sy_test_case("a budget of work: the rate falls with the spent share");
+    asked = 0;
+    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "lm-tiny", TINY_LM "steps=4", 1, 1, sy_metric_get(&r[0], "train_gmadds"), 3 }, &r[1], err));
+    assert_int_equal(asked, 4);
+    same_result(&r[0], &r[1]);
+    asked = 0;
+    sy_expect_ok(sy_bed_run(&c, &(sy_trial){ "lm-tiny", TINY_LM "steps=40 layers=sparse", 1, 1, 1.1 * sy_metric_get(&r[0], "train_gmadds"), 3 }, &r[1], err));
+    assert_int_equal(asked, 5);
     sy_test_case("stopped");
     sy_err e = { 0 }, *err = &e;
     stop_at = asked + 1;
-    sy_expect_fail(sy_bed_run(&c, &(sy_trial){ "lm-tiny", TINY_LM "steps=4", 1, 1, 3 }, &r[0], err), SY_ESTOP, "stopped");
+    sy_expect_fail(sy_bed_run(&c, &(sy_trial){ "lm-tiny", TINY_LM "steps=4", 1, 1, 0, 3 }, &r[0], err), SY_ESTOP, "stopped");
     stop_at = 0;
 }
 
