@@ -9,7 +9,7 @@
 #include "infer/choices.h"
 #include "model/checkpoint.h"
 
-typedef struct args { sy_list data, edit; const char *choices, *against, *decode; int seq_len, rows, ctx, chunks, prefix, windows; const char *bos; bool perplexity; } args;
+typedef struct args { sy_list data, edit; const char *choices, *against, *decode, *override; int seq_len, rows, ctx, chunks, prefix, windows; const char *bos; bool perplexity; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text to evaluate: file or folder, name=path"),
@@ -24,6 +24,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "with --data: the text token by token, by the model alone and by this decoding method"),
     SY_FLAG(args, prefix, "prefix", 0, SY_FLAG_INT, "N", "with --decode: ids at the beginning of each window that are read as a prompt and not counted; default: half of it"),
     SY_FLAG(args, windows, "windows", 0, SY_FLAG_INT, "N", "with --decode: at most so many windows of each domain"),
+    SY_FLAG(args, override, "override", 0, SY_FLAG_TEXT, "k=N", "with --data: another number of experts a token than the model's own, or threshold=P for routers that go by one"),
     SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "a route edit on top of the model's own, e.g. steer:experts=1.3"),
     { 0 }
 };
@@ -108,6 +109,8 @@ static sy_status text(sy_cli *cli, const args *arg, sy_model *m, const sy_tokeni
 {
     sy_data *data = NULL;
     sy_evaluation e;
+    sy_override over = { 0 };
+    if (arg->override) SY_TRY(sy_override_of(arg->override, &over, err));
     c->data.seq_len = arg->seq_len ? arg->seq_len : m->spec.max_position_embeddings;
     if (c->data.seq_len > m->spec.max_position_embeddings)
         return sy_fail(err, SY_EARG, "--seq-len %d: the model takes at most %d positions", c->data.seq_len, m->spec.max_position_embeddings);
@@ -118,7 +121,7 @@ static sy_status text(sy_cli *cli, const args *arg, sy_model *m, const sy_tokeni
         sy_data_close(data);
         return st;
     }
-    if (st == SY_OK) st = sy_evaluate(m, data, arg->rows ? arg->rows : 16, &(sy_eval_hooks){ .stop = stopping, .arg = cli }, &e, &cli->arena, err);
+    if (st == SY_OK) st = sy_evaluate(m, data, arg->rows ? arg->rows : 16, &(sy_eval_hooks){ .stop = stopping, .arg = cli, .over = arg->override ? &over : NULL }, &e, &cli->arena, err);
     if (st == SY_OK) {
         if (cli->json) st = print_json(&e, err);
         else sy_print_eval(stdout, &e);
@@ -139,6 +142,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (!arg->perplexity && (arg->against || arg->ctx || arg->chunks || arg->bos)) return sy_fail(err, SY_EARG, "--against, --ctx, --chunks and --bos belong to --perplexity; give that, too");
     if (arg->perplexity && (!arg->data.n || arg->seq_len || arg->rows)) return sy_fail(err, SY_EARG, "--perplexity reads --data FILE in chunks of --ctx; it has no --seq-len and no --rows");
     if (arg->decode && (!arg->data.n || arg->perplexity || arg->rows)) return sy_fail(err, SY_EARG, "--decode reads --data token by token; it has no --rows, and goes with neither --choices nor --perplexity");
+    if (arg->override && (!arg->data.n || arg->perplexity || arg->decode)) return sy_fail(err, SY_EARG, "--override is for --data alone: leave --choices, --perplexity and --decode away");
     if (!arg->decode && (arg->prefix || arg->windows)) return sy_fail(err, SY_EARG, "--prefix and --windows belong to --decode; give that, too");
     if (arg->prefix < 0 || arg->windows < 0) return sy_fail(err, SY_EARG, "--prefix %d, --windows %d: they are counted from 1", arg->prefix, arg->windows);
     if (arg->data.n && arg->choices) return sy_fail(err, SY_EARG, "--data and --choices are two evaluations; give one of them");

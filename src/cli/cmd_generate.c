@@ -9,7 +9,7 @@
 #include "infer/decode.h"
 #include "infer/trace.h"
 
-typedef struct args { const char *prompt, *messages, *system, *trace, *decode; sy_list stop, set, edit; int context; bool greedy, chat, routes; } args;
+typedef struct args { const char *prompt, *messages, *system, *trace, *decode, *override; sy_list stop, set, edit; int context; bool greedy, chat, routes; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, prompt, "prompt", 'p', SY_FLAG_TEXT, "TEXT", "what the text begins with"),
@@ -23,6 +23,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, routes, "routes", 0, SY_FLAG_ON, NULL, "show the experts of every token, layer by layer"),
     SY_FLAG(args, trace, "trace", 0, SY_FLAG_TEXT, "FILE", "write the experts and weights of every token as a trace (safetensors)"),
     SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "decoding method, e.g. scmoe:cd_beta=0.5; --set still says how ids are drawn from its scores"),
+    SY_FLAG(args, override, "override", 0, SY_FLAG_TEXT, "k=N", "another number of experts a token than the model's own, or threshold=P for routers that go by one"),
     SY_FLAG(args, edit, "edit", 0, SY_FLAG_LIST, "KEY:OPTIONS", "a route edit on top of the model's own, e.g. steer:experts=1.3"),
     { 0 }
 };
@@ -35,6 +36,7 @@ typedef struct job {
     sy_settings   settings;
     sy_generate_options o;
     sy_trace      trace;
+    sy_override   over;
     const char   *place;                /* of the model */
     int           told, n_prompt;       /* positions whose routes were shown; those of the prompt */
     sy_status     st;                   /* of the trace, while text is made */
@@ -190,9 +192,10 @@ static sy_status generate(job *w, sy_err *err)
     int *id = NULL;
     SY_TRY(a->chat || a->messages ? chat_ids(w, &id, &n, err) : text_ids(w, &id, &n, err));
     if (!n || n > (size_t)w->g.room) return sy_fail(err, SY_ESHAPE, "the prompt has %zu tokens, the context %d positions", n, w->g.room);
-    SY_TRY(sy_generator_feed(&w->g, id, (int)n, NULL, err));
+    const sy_override *over = a->override ? &w->over : NULL;
+    SY_TRY(sy_generator_feed(&w->g, id, (int)n, over, err));
     w->n_prompt = (int)n;
-    sy_generation x = { .stop = a->stop.v, .n_stop = a->stop.n, .eos = w->settings.eos, .n_eos = w->settings.n_eos, .text = print, .token = wants_routes(w) ? on_token : NULL, .arg = w };
+    sy_generation x = { .stop = a->stop.v, .n_stop = a->stop.n, .eos = w->settings.eos, .n_eos = w->settings.n_eos, .text = print, .token = wants_routes(w) ? on_token : NULL, .arg = w, .over = over };
     sy_buf text = { 0 };
     double began = sy_now();
     if (a->routes && !w->cli->json) sy_routes_head(stdout, w->g.model);
@@ -230,6 +233,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     sy_model *m = NULL;
     sy_tokenizer *tok = NULL;
     SY_TRY(check(w.arg, err));
+    if (w.arg->override) SY_TRY(sy_override_of(w.arg->override, &w.over, err));
     SY_TRY(sy_open_settings(cli, words[0], &w.arg->set, w.arg->greedy, &w.o, &w.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));

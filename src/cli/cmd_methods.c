@@ -30,9 +30,9 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     const args *arg = a;
     sy_kind only = SY_KINDS;
     if (n) SY_TRY(kind_of(words[0], &only, err));
-    if (arg->markdown) sy_describe_markdown(stdout, &sy_builtin_methods);
-    else if (cli->json) return sy_describe_json(stdout, &sy_builtin_methods, only, err);
-    else sy_describe_list(stdout, &sy_builtin_methods, only);
+    if (arg->markdown) return sy_describe_markdown(stdout, &sy_builtin_methods, err);
+    if (cli->json) return sy_describe_json(stdout, &sy_builtin_methods, only, err);
+    sy_describe_list(stdout, &sy_builtin_methods, only);
     return SY_OK;
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
-#include "route/block.h"
+#include "route/router.h"
 
 char *sy_describe_range(const sy_opt *row, char *buf, size_t size)
 {
@@ -79,7 +79,7 @@ static void labelled(FILE *to, const char *label, const char *text)
     fputc('\n', to);
 }
 
-/* --- what a method declares, and which pairs are refused ---------------------------------------------------------------------- */
+/* --- what a method declares ---------------------------------------------------------------------- */
 
 static const struct { unsigned flag; const char *text; } flag_text[] = {
     { SY_COUPLES, "couples tokens: the route of a token depends on others in the batch" },
@@ -184,47 +184,6 @@ static void markdown_declares(FILE *to, const sy_methods *m, const sy_method *x,
     sy_opt_each(x->opts, option_declares, &d);
 }
 
-/* The sentence with which a sparse block refuses these parts at their defaults, or NULL. Only refusals that follow from flags (SY_EUNSUP) count. */
-static const char *refusal(const sy_methods *m, sy_block_spec spec, sy_arena *a, sy_err *err)
-{
-    sy_block *b = sy_arena_zalloc(a, sizeof *b);
-    sy_params params = { .arena = a };
-    sy_site site = { .n_sparse = 1, .V = 256, .init_std = 0.02 };
-    spec.D = spec.F = 8;
-    spec.E = 8;
-    spec.routed_scale = 1;
-    return b && sy_block_init(b, &spec, &site, m, &params, 0, err) == SY_EUNSUP ? err->text : NULL;
-}
-
-static void markdown_refusals(FILE *to, const sy_methods *m, sy_arena *a)
-{
-    sy_err err;
-    fprintf(to, "\n## Pairs that are refused\n\nEvery router meets every edit, balance term and expert kind, unless what one of them declares says that it cannot work. These rules\n"
-                "follow from the declared flags alone:\n\n"
-                "- what reads logits is refused beside a router without logits, what reads the distribution beside a router without one\n"
-                "- balance terms and edits of gates are refused beside a router that mixes tokens; so are zero-cost experts\n"
-                "- a zero-cost expert must declare that it may stand as one; an expert kind that runs nothing cannot be the kind of the real experts\n\n"
-                "All pairs were tried at their defaults for this page. Refused were:\n\n| parts | the sentence |\n|---|---|\n");
-    int n = 0;
-    const char *text;
-    for (const sy_method *const *x = m->list; *x; x++) {
-        const char *name = (*x)->name;
-        if ((*x)->kind == SY_EXPERT) {
-            sy_block_spec real = { .router = "topk", .expert = name }, zero = { .router = "topk", .expert = "swiglu", .zero = name, .Z = 1 };
-            if ((text = refusal(m, real, a, &err))) fprintf(to, "| `--expert %s` | %s |\n", name, text), n++;
-            if ((text = refusal(m, zero, a, &err))) fprintf(to, "| `--set zero_experts=1 --set zero_expert=%s` | %s |\n", name, text), n++;
-        }
-        for (const sy_method *const *r = m->list; *r && ((*x)->kind == SY_BALANCE || (*x)->kind == SY_EDIT); r++) {
-            if ((*r)->kind != SY_ROUTER) continue;
-            sy_block_spec pair = { .router = (*r)->name, .expert = "swiglu" };
-            if ((*x)->kind == SY_BALANCE) pair.balance[pair.n_balance++] = name;
-            else pair.edit[pair.n_edit++] = name;
-            if ((text = refusal(m, pair, a, &err))) fprintf(to, "| `--router %s --%s %s` | %s |\n", (*r)->name, sy_kind_word((*x)->kind), name, text), n++;
-        }
-    }
-    if (!n) fprintf(to, "| none | |\n");
-}
-
 /* --- the page ----------------------------------------------------------------------------------------------------------------- */
 
 static void cell(FILE *to, const char *text)
@@ -290,7 +249,7 @@ static void markdown_presets(FILE *to, const sy_methods *m, sy_kind kind, sy_are
     }
 }
 
-void sy_describe_markdown(FILE *to, const sy_methods *m)
+sy_status sy_describe_markdown(FILE *to, const sy_methods *m, sy_err *err)
 {
     sy_arena a = { 0 };
     fprintf(to, "# Methods\n\nMade by `switchyard methods --markdown` from the tables that the program itself reads; do not edit.\n"
@@ -307,8 +266,8 @@ void sy_describe_markdown(FILE *to, const sy_methods *m)
         }
         markdown_presets(to, m, (sy_kind)k, &a);
     }
-    markdown_refusals(to, m, &a);
     sy_arena_free(&a);
+    return sy_describe_refusals(to, m, err);
 }
 
 static void option_json(const sy_opt *row, size_t at, int index, void *arg)

@@ -7,7 +7,8 @@
 #include "core/method.h"
 
 void      sy_describe_list(FILE *to, const sy_methods *m, sy_kind only);                 /* only: SY_KINDS = all */
-void      sy_describe_markdown(FILE *to, const sy_methods *m);                           /* docs/methods.md */
+sy_status sy_describe_markdown(FILE *to, const sy_methods *m, sy_err *err);              /* docs/methods.md */
+sy_status sy_describe_refusals(FILE *to, const sy_methods *m, sy_err *err);              /* its last part (refusals.c): every pair is tried */
 sy_status sy_describe_json(FILE *to, const sy_methods *m, sy_kind only, sy_err *err);
 void      sy_describe_method(FILE *to, const sy_methods *m, const sy_method *method);    /* the manual entry */
 void      sy_describe_options(FILE *to, const sy_opt *rows, const char *indent);         /* one option a line or two */

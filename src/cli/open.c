@@ -181,6 +181,21 @@ sy_status sy_open_tokenizer_at(const char *path, sy_tokenizer **tok, sy_err *err
     return sy_tokenizer_load(tok, dir, err);
 }
 
+static const sy_opt override_opts[] = {
+    SY_INT (sy_override, k, NULL, 0, 1, 1 << 20, "experts a token"),
+    SY_REAL(sy_override, threshold, NULL, 0, 0, 1, "sum of probabilities that a token's experts exceed"),
+    { 0 }
+};
+
+sy_status sy_override_of(const char *text, sy_override *out, sy_err *err)
+{
+    char key[32];
+    size_t n = strcspn(text, "=");
+    if (!text[n] || n >= sizeof key) return sy_fail(err, SY_EARG, "--override '%.60s': give k=N or threshold=P", text);
+    memcpy(key, text, n), key[n] = 0;
+    return sy_within(err, sy_opt_set(override_opts, out, key, text + n + 1, NULL, NULL, err), "--override");
+}
+
 void sy_put_text(FILE *to, const char *text, size_t n)
 {
     if (!isatty(fileno(to))) {

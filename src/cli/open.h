@@ -18,6 +18,8 @@ sy_status sy_set_sources(sy_cli *cli, const sy_list *l, const char **text, sy_er
 sy_status sy_open_model(sy_cli *cli, const char *path, sy_model **model, sy_tokenizer **tok, sy_err *err);
 /* The tokenizer of a model or run folder, a tokenizer.json or a GGUF file. */
 sy_status sy_open_tokenizer_at(const char *path, sy_tokenizer **tok, sy_err *err);
+/* "k=4" or "threshold=0.6": what a router is told from outside. */
+sy_status sy_override_of(const char *text, sy_override *out, sy_err *err);
 /* Text that a model made; on a terminal control characters and malformed bytes become '?', since a model may have learned escape sequences. */
 void      sy_put_text(FILE *to, const char *text, size_t n);
 /* Prints losses by domain as a table. */

@@ -26,7 +26,7 @@ static sy_status one_domain(sy_model *m, sy_tape *t, const sy_data *d, int domai
         if (!more) break;
         sy_route **routes = sy_tape_alloc(t, (size_t)m->n_sparse + 1, sizeof *routes);
         if (!routes) return sy_tape_status(t, err);
-        sy_run run = { .mode = SY_SERVE, .stats = stats, .routes = routes };
+        sy_run run = { .mode = SY_SERVE, .stats = stats, .routes = routes, .over = h ? h->over : NULL };
         SY_TRY(one_batch(m, t, &b, &run, line, err));
         if (h && h->seen) h->seen(h->arg, &b, routes);
         if (h && h->stop && h->stop(h->arg)) return sy_fail(err, SY_ESTOP, "stopped while evaluating %s", line->name);

@@ -26,6 +26,7 @@ typedef struct sy_eval_hooks {          /* zeroed: none */
     /* True: end now with SY_ESTOP. */
     bool (*stop)(void *arg);
     void *arg;
+    const sy_override *over;            /* what routers are told from outside, or NULL */
 } sy_eval_hooks;
 
 /* Evaluates all held-out text in windows of seq_len, in serving mode (docs/design.md, section 8), `rows` windows at a time; results from

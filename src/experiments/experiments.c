@@ -165,7 +165,7 @@ const sy_experiment sy_experiments[] = {
       "Equal active experts and tokens: 8 experts of width 128, 2 a token, routed by a linear map in each layer or by a state over the layers (of width 64; its parameters come on top).",
       "parameters active_parameters maxvio specialisation",
       .arm = { { "topk", "layers=sparse num_experts=8 moe_intermediate_size=128 " TOP2 " balance=switch:coef=$C", 0.01 },
-                { "rmoe", "layers=sparse num_experts=8 moe_intermediate_size=128 router=rmoe:moe_router_rnn_hidden_size=64 balance=switch:coef=$C", 0.01 } } },
+                { "rmoe", "layers=sparse num_experts=8 moe_intermediate_size=128 router=rmoe:top_k=2,moe_router_rnn_hidden_size=64 balance=switch:coef=$C", 0.01 } } },
     { NULL }
 };
 

@@ -44,6 +44,18 @@ static const sy_opt roma_opts[] = {
     { 0 }
 };
 
+/* A parameter of the routers of sparse layers `first` and on. */
+static bool is_gate(const sy_model *m, int first, const sy_param *p)
+{
+    for (int l = 0, nth = 0; l < m->spec.num_hidden_layers; l++) {
+        char prefix[64];
+        if (!m->layer[l].sparse || nth++ < first) continue;
+        int len = snprintf(prefix, sizeof prefix, "model.layers.%d.mlp.gate.", l);
+        if (!strncmp(p->name, prefix, (size_t)len)) return true;
+    }
+    return false;
+}
+
 static sy_status roma_check(const void *state, const void *model, sy_err *err)
 {
     const roma_state *s = state;
@@ -55,7 +67,9 @@ static sy_status roma_check(const void *state, const void *model, sy_err *err)
         if (b->flags & (SY_NOPROBS | SY_MIXES))
             return sy_fail(err, SY_EUNSUP, "layer %d: it compares distributions over experts and router %s declares that it has none", l, b->router.m->name);
     }
-    return SY_OK;
+    int first = m->n_sparse > s->target_layers ? m->n_sparse - s->target_layers : 0, gates = 0;
+    for (int i = 0; i < m->params.n; i++) gates += is_gate(m, first, m->params.p[i]) && sy_param_trains(m->params.p[i]);
+    return gates || !s->routers_only ? SY_OK : sy_fail(err, SY_EUNSUP, "the routers of the last %d sparse layers have nothing that is trained: leave the objective out, or set routers_only=false", m->n_sparse - first);
 }
 
 /* --- samples ---------------------------------------------------------------------------------------------------------------------- */
@@ -194,21 +208,9 @@ static void drop_twins(roma_state *s)
     for (int i = kept; i < s->n; i++) s->by_key[i] = (sample){ UINT64_MAX, -1 };
 }
 
-static sy_status roma_freeze(const roma_state *s, sy_model *m, sy_err *err)
+static void roma_freeze(const roma_state *s, sy_model *m)
 {
-    int left = 0;
-    for (int i = 0; i < m->params.n; i++) {
-        sy_param *p = m->params.p[i];
-        bool gate = false;
-        for (int l = 0; l < s->layers; l++) {
-            char prefix[64];
-            int len = snprintf(prefix, sizeof prefix, "model.layers.%d.mlp.gate.", sy_model_block(m, s->first + l)->site.layer);
-            gate |= !strncmp(p->name, prefix, (size_t)len);
-        }
-        if (!gate && p->w.dx) sy_param_freeze(p);
-        left += sy_param_trains(p);
-    }
-    return left ? SY_OK : sy_fail(err, SY_EARG, "the routers of the last %d sparse layers have nothing that is trained", s->layers);
+    for (int i = 0; i < m->params.n; i++) if (!is_gate(m, s->first, m->params.p[i]) && m->params.p[i]->w.dx) sy_param_freeze(m->params.p[i]);
 }
 
 static sy_status room(roma_state *s, sy_model *m, sy_data *d, sy_arena *a, sy_err *err)
@@ -265,7 +267,8 @@ static sy_status roma_prepare(void *state, sy_model *m, sy_data *d, sy_arena *a,
     const unsigned char *bytes = (const unsigned char *)s->r;
     for (size_t i = 0; i < (size_t)s->n * (size_t)s->layers * (size_t)s->cols * sizeof *s->r; i++) h = (h ^ bytes[i]) * 1099511628211u;
     *id = h;
-    return s->routers_only ? roma_freeze(s, m, err) : SY_OK;
+    if (s->routers_only) roma_freeze(s, m);
+    return SY_OK;
 }
 
 /* --- the loss ------------------------------------------------------------------------------------------------------------------------ */

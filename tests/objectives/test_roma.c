@@ -304,7 +304,7 @@ static void refusals(void **state)
     (void)state;
     static const struct { const char *settings, *objective, *part; sy_status status; } cases[] = {
         { "layers=dense", "roma", "this model is dense", SY_EUNSUP }, { "router=hash", "roma", "declares that it has none", SY_EUNSUP }, { "router=thor", "roma", "declares that it has none", SY_EUNSUP },
-        { "router=smoedropout", "roma", "nothing that is trained", SY_EARG }, { "", "roma:k=0", "outside 1 .. 64", SY_EARG }, { "", "roma:embed=words", "embed", SY_EARG },
+        { "router=smoedropout", "roma", "nothing that is trained", SY_EUNSUP }, { "", "roma:k=0", "outside 1 .. 64", SY_EARG }, { "", "roma:embed=words", "embed", SY_EARG },
     };
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         bed b;
