@@ -13,7 +13,7 @@ static const sy_method *const methods[] = {
 };
 
 static const sy_preset presets[] = {
-#define P(kind, name, method, values, paper) { SY_##kind, #name, #method, values, paper },
+#define P(kind, name, method, values, with, paper) { SY_##kind, #name, #method, values, with, paper },
 #include "presets.def"
 #undef P
     { 0 }

@@ -25,6 +25,9 @@ static sy_tensor *importance_loss(void *state, sy_tape *t, const sy_route_in *in
 const sy_method sy_balance_importance = {
     .kind = SY_BALANCE, .name = "importance", .title = "importance loss", .paper = "arXiv:1701.06538",
     .summary = "coef * CV^2 of the weights summed by expert; reads the route only, so it also goes with routers without probabilities",
+    .when = "Where summed weights should be even rather than numbers of tokens. It reads a route alone, so it also goes with routers without a distribution; it teaches those whose weights depend on the router. noisytopk brings it along.",
+    .cost = "A sum of the weights of each expert.",
+    .example = "switchyard train --recipe lm-tiny --data text --router topk:top_k=2 --balance importance:coef=0.1 --out run",
     .opts = importance_opts, .size = sizeof(importance_state), .neutral = "coef=0",
     .hooks = &(const sy_balance_hooks){ SY_ROUTER_ABI, .loss = importance_loss },
 };

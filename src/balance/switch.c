@@ -124,6 +124,9 @@ static sy_tensor *switch_loss(void *state, sy_tape *t, const sy_route_in *in, sy
 const sy_method sy_balance_switch = {
     .kind = SY_BALANCE, .name = "switch", .title = "Switch balance loss", .paper = "arXiv:2101.03961",
     .summary = "coef * E * sum_e load_e * mean probability_e; over the micro-batch, each sequence or the whole step",
+    .when = "The usual term for routers that choose by probabilities. scope=step where micro-batches hold few sequences or domains, so that experts may specialise; scope=sequence to even out each text. A published coefficient belongs to a form: slots is share times the experts a token, first counts first choices (GShard).",
+    .cost = "A mean of the probabilities and a count for each expert. scope=step,mode=exact runs the forward of all micro-batches once more, about a third of a step.",
+    .example = "switchyard train --recipe lm-tiny --data text --router topk:top_k=2 --balance switch:scope=step,coef=0.01 --out run",
     .opts = switch_opts, .size = sizeof(switch_state), .neutral = "router_aux_loss_coef=0", .check = switch_check,
     .hooks = &(const sy_balance_hooks){ SY_ROUTER_ABI, .flags = SY_NEEDPROBS, .loss = switch_loss, .declares = switch_declares },
 };

@@ -28,6 +28,9 @@ static sy_tensor *zloss_loss(void *state, sy_tape *t, const sy_route_in *in, sy_
 const sy_method sy_balance_zloss = {
     .kind = SY_BALANCE, .name = "zloss", .title = "router z-loss", .paper = "arXiv:2202.08906",
     .summary = "coef * mean squared log-sum-exp of the router's logits; goes with any router that has logits",
+    .when = "Against logits that grow until the softmax saturates: high learning rates, bfloat16, long runs. It stands beside a balance term, not in its place.",
+    .cost = "A log-sum-exp of each token's logits.",
+    .example = "switchyard train --recipe lm-tiny --data text --balance switch:coef=0.01 --balance zloss:coef=0.001 --out run",
     .opts = zloss_opts, .size = sizeof(zloss_state), .neutral = "router_z_loss_coef=0",
     .hooks = &(const sy_balance_hooks){ SY_ROUTER_ABI, .flags = SY_NEEDLOGITS, .loss = zloss_loss },
 };

@@ -33,7 +33,7 @@ static sy_status method_help(const char *word, const char *key, sy_err *err)
             const sy_method *m;
             const sy_preset *p;
             SY_TRY(sy_method_find(&sy_builtin_methods, (sy_kind)k, key, &m, &p, err));
-            sy_describe_method(stdout, &sy_builtin_methods, m);
+            sy_describe_method(stdout, &sy_builtin_methods, m, p);
             return SY_OK;
         }
     return sy_fail(err, SY_EARG, "no kind is called '%.60s' (switchyard methods lists them)", word);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "experiments/experiment.h"
 #include "route/router.h"
 
 char *sy_describe_range(const sy_opt *row, char *buf, size_t size)
@@ -111,8 +112,30 @@ static unsigned declared(const sy_method *x, const void *state)
     return flags | (more ? more(state) : 0);
 }
 
-void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x)
+/* A command line with `--balance` before each of the terms. */
+static void with_terms(FILE *to, const char *terms)
 {
+    for (const char *p = terms; p && *p; p += strspn(p, " ")) {
+        int n = (int)strcspn(p, " ");
+        fprintf(to, " --balance %.*s", n, p);
+        p += n;
+    }
+}
+
+static bool goes_with(const sy_preset *p) { return p->with && *p->with; }
+
+static void describe_preset(FILE *to, const sy_preset *p)
+{
+    fprintf(to, "%s %s: preset of %s\n\nis       %s:%s\n", sy_kind_word(p->kind), p->name, p->method, p->method, p->values);
+    if (goes_with(p)) fprintf(to, "with    "), with_terms(to, p->with), fprintf(to, "  (as in the paper; a preset sets the router alone)\n");
+    fprintf(to, "paper    %s\n\nexample\n  switchyard train --recipe lm-tiny --data text --set num_experts=64 --%s %s", p->paper, sy_kind_word(p->kind), p->name);
+    with_terms(to, p->with);
+    fprintf(to, " --out run\n\nWhat it sets:\n\n");
+}
+
+void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x, const sy_preset *preset)
+{
+    if (preset) describe_preset(to, preset);
     fprintf(to, "%s %s: %s\n\n%s\n", sy_kind_word(x->kind), x->name, x->title, x->summary ? x->summary : "");
     if (x->when || x->cost || x->paper || x->neutral) fputc('\n', to);
     if (x->when) labelled(to, "when", x->when);
@@ -134,8 +157,11 @@ void sy_describe_method(FILE *to, const sy_methods *m, const sy_method *x)
             if (first) fprintf(to, "\npresets\n");
             first = false;
             fprintf(to, "  %-12s %s  (%s)\n", p->name, p->values, p->paper);
+            if (goes_with(p)) fprintf(to, "  %-12s with", ""), with_terms(to, p->with), fputc('\n', to);
         }
     if (x->example) fprintf(to, "\nexample\n  %s\n", x->example);
+    for (const sy_experiment *e = sy_experiments; e->key; e++)
+        if (!strcmp(e->key, x->name) && x->kind != SY_BALANCE) fprintf(to, "  switchyard reproduce %s   (%s; docs/results/%s.md)\n", e->key, e->title, e->key);
 }
 
 struct declares { FILE *to; const sy_methods *m; const sy_method *x; sy_arena *a; unsigned base; int lines; };
@@ -233,9 +259,9 @@ static void markdown_presets(FILE *to, const sy_methods *m, sy_kind kind, sy_are
         const sy_method *x;
         void *s = NULL;
         if (p->kind != kind) continue;
-        if (first) fprintf(to, "\n### Presets of kind %s\n\n| preset | is | declares | paper |\n|---|---|---|---|\n", sy_kind_word(kind));
+        if (first) fprintf(to, "\n### Presets of kind %s\n\n| preset | is | with, in the paper | declares | paper |\n|---|---|---|---|---|\n", sy_kind_word(kind));
         first = false;
-        fprintf(to, "| `%s` | `%s:%s` | ", p->name, p->method, p->values);
+        fprintf(to, "| `%s` | `%s:%s` | %s%s%s | ", p->name, p->method, p->values, goes_with(p) ? "`" : "", goes_with(p) ? p->with : "", goes_with(p) ? "`" : "");
         unsigned flags = sy_method_make(m, kind, p->name, a, &x, &s, NULL) == SY_OK ? declared(x, s) : 0;
         const char *comma = "";
         for (size_t i = 0; i < SY_COUNT(flag_text); i++) {

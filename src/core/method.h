@@ -49,7 +49,9 @@ typedef struct sy_method {
 
 typedef struct sy_preset {              /* a paper that only sets values: one line of src/presets.def */
     sy_kind kind;
-    const char *name, *method, *values, *paper;
+    const char *name, *method, *values;
+    const char *with;                   /* balance terms that go with a router in the paper, blank-separated; "" or NULL: none */
+    const char *paper;
 } sy_preset;
 
 typedef struct sy_methods {             /* the tables, and what a user registered; borrowed by whoever looks up */

@@ -32,6 +32,9 @@ static sy_tensor *constant_run(void *state, sy_tape *t, const sy_site *at, sy_te
 const sy_method sy_expert_constant = {
     .kind = SY_EXPERT, .name = "constant", .title = "constant expert", .paper = "arXiv:2410.07348",
     .summary = "zero-cost: y = a1 x + a2 v with a trained vector v and (a1, a2) = softmax(W x)",
+    .when = "With a router that may send tokens to zero-cost experts, where such a token should get something learned all the same.",
+    .cost = "Three products of width D for a row; no matrix.",
+    .example = "switchyard train --recipe lm-tiny --data text --router adamoe:top_k=3 --set zero_experts=2 --set zero_expert=constant --set balance= --out run",
     .size = sizeof(constant_state),
     .hooks = &(const sy_expert_hooks){ SY_ROUTER_ABI, .flags = SY_ZEROCOST, .params = constant_params, .run = constant_run },
 };

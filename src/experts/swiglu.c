@@ -33,6 +33,9 @@ static sy_tensor *swiglu_run(void *state, sy_tape *t, const sy_site *at, sy_tens
 const sy_method sy_expert_swiglu = {
     .kind = SY_EXPERT, .name = "swiglu", .title = "gated FFN with SiLU", .paper = "arXiv:2002.05202",
     .summary = "down(silu(gate x) * up x), three matrices of width moe_intermediate_size; other activations as an option",
+    .when = "The expert of most language models of today, and the default.",
+    .cost = "6 D F FLOPs for a row.",
+    .example = "switchyard train --recipe lm-tiny --data text --expert swiglu:hidden_act=gelu --out run",
     .opts = swiglu_opts, .size = sizeof(swiglu_state),
     .hooks = &(const sy_expert_hooks){ SY_ROUTER_ABI, .params = swiglu_params, .run = swiglu_run },
 };

@@ -50,6 +50,9 @@ static sy_tensor *clamped_run(void *state, sy_tape *t, const sy_site *at, sy_ten
 const sy_method sy_expert_swiglu_clamped = {
     .kind = SY_EXPERT, .name = "swiglu_clamped", .title = "gated FFN with limits and biases", .paper = "arXiv:2508.10925",
     .summary = "down(g sigmoid(alpha g) (u + 1)) with g and u held within a limit and a bias in each product (gpt-oss)",
+    .when = "For checkpoints of gpt-oss, and where activations must not run away.",
+    .cost = "6 D F FLOPs for a row, and three biases an expert.",
+    .example = "switchyard train --recipe lm-tiny --data text --expert swiglu_clamped --out run",
     .opts = clamped_opts, .size = sizeof(clamped_state),
     .hooks = &(const sy_expert_hooks){ SY_ROUTER_ABI, .params = clamped_params, .run = clamped_run },
 };

@@ -55,7 +55,7 @@ static sy_status dynmoe_select(void *state, sy_tape *t, const sy_route_in *in, s
 const sy_method sy_router_dynmoe = {
     .kind = SY_ROUTER, .name = "dynmoe", .title = "top-p routing", .paper = "arXiv:2403.07652",
     .summary = "a token takes its best experts until their probabilities exceed a threshold: one where the router is sure, several where it is not",
-    .when = "When tokens differ in difficulty and the mean number of experts may float. Balance goes with form=slots; raise dyn_coef if tokens take ever more experts.",
+    .when = "When tokens differ in difficulty and the mean number of experts may float. Balance goes with form=slots; raise dyn_coef if tokens take ever more experts. Another threshold when serving: --override threshold=P.",
     .cost = "A sort of each token's probabilities; between 1 and E experts a token: bound them with max_experts.",
     .example = "switchyard train --recipe lm-tiny --data text --router dynmoe:top_p_threshold=0.4 --balance switch:form=slots,coef=0.01 --out run",
     .opts = dynmoe_opts, .size = sizeof(dynmoe_state), .neutral = "top_p_threshold=0",

@@ -95,7 +95,7 @@ static sy_status smoedropout_select(void *state, sy_tape *t, const sy_route_in *
 const sy_method sy_router_smoedropout = {
     .kind = SY_ROUTER, .name = "smoedropout", .title = "random routing with a growing number of experts (SMoE-Dropout)", .paper = "arXiv:2303.01610",
     .summary = "a frozen random router; training starts with few experts a token and ends with all, so that the finished model runs with any number",
-    .when = "To train one model that is run at several sizes, and against co-adaptation where learned routing would collapse. Routing is random, so experts do not specialise.",
+    .when = "To train one model that is run at several sizes, and against co-adaptation where learned routing would collapse. Routing is random, so experts do not specialise. generate and eval take the size as --override k=N.",
     .cost = "From k_min to k_max experts a token over the run, half of all on average; when serving as many as are asked for.",
     .example = "switchyard train --recipe lm-tiny --data text --router smoedropout:k_min=2 --set balance= --out run",
     .opts = smoedropout_opts, .size = sizeof(smoedropout_state), .check = smoedropout_check,

@@ -55,6 +55,9 @@ static sy_status sparsemixer_select(void *state, sy_tape *t, const sy_route_in *
 const sy_method sy_router_sparsemixer = {
     .kind = SY_ROUTER, .name = "sparsemixer", .title = "two experts, each weighed among its near rivals", .paper = "arXiv:2409.12136",
     .summary = "the router of Phi-3.5-MoE, for serving its checkpoints; training through it is refused",
+    .when = "To serve Phi-3.5-MoE and what was trained as it was. A new model takes topk: the estimator of the gradient that belongs to this router is not part of the engine.",
+    .cost = "Two passes over the scores of a token in place of one; two experts.",
+    .example = "switchyard generate Phi-3.5-MoE-instruct -p \"To be, or not\"",
     .opts = sparsemixer_opts, .size = sizeof(sparsemixer_state), .check = sparsemixer_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .select = sparsemixer_select },
 };

@@ -51,7 +51,7 @@ static sy_status thor_select(void *state, sy_tape *t, const sy_route_in *in, sy_
 const sy_method sy_router_thor = {
     .kind = SY_ROUTER, .name = "thor", .title = "experts drawn at random (THOR)", .paper = "arXiv:2110.04260",
     .summary = "no router at all: every forward of a layer draws one expert for the whole batch; the objective thor makes two passes agree",
-    .when = "As a baseline that needs no balancing, and where data is scarce: experts become regularised copies of each other. They do not specialise.",
+    .when = "As a baseline that needs no balancing, and where data is scarce: experts become regularised copies of each other. They do not specialise. Bring the objective, else passes do not have to agree.",
     .cost = "One expert a token, two passes of each batch with --objective thor; ensemble: all experts when serving.",
     .example = "switchyard train --recipe lm-tiny --data text --router thor --objective thor:consistency_alpha=5 --set balance= --out run",
     .opts = thor_opts, .size = sizeof(thor_state),

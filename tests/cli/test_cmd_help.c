@@ -12,6 +12,21 @@ static void help(void **state)
         sy_test_case("help of %s %s", sy_kind_word((*m)->kind), (*m)->name);
         assert_int_equal(shell("$SY help %s %s", sy_kind_word((*m)->kind), (*m)->name), 0);
         expect_said((*m)->title);
+        if (!(*m)->summary || !(*m)->when || !(*m)->cost || !(*m)->example || !(*m)->paper) fail_msg("its manual entry lacks a summary, when to use it, what it costs, a paper or an example");
+        expect_said((*m)->example);
+    }
+    for (const sy_preset *p = sy_builtin_methods.presets; p->name; p++) {
+        sy_test_case("help of preset %s", p->name);
+        assert_int_equal(shell("$SY help %s %s", sy_kind_word(p->kind), p->name), 0);
+        expect_said(p->values);
+        if (*p->with) expect_said(" --balance ");
+        if (shell("line=$($SY help %s %s | grep -m1 '^  switchyard train' | sed \"s| text | docs/design.md |; s|--out run|--out '%s/%s-%s'|; s|^  switchyard|$SY|\"); eval \"$line --steps 1 --quiet --no-report-data "
+                  "--set hidden_size=16 --set num_attention_heads=2 --set moe_intermediate_size=8 --set batch_size=2\"", sy_kind_word(p->kind), p->name, sy_test_dir(), sy_kind_word(p->kind), p->name)) fail_msg("its example: %s", text());
+    }
+    static const char *const with[][2] = { { "switch", " --set num_experts=64 --router switch --balance switch:coef=0.01 --out run" }, { "olmoe", " --balance switch:form=slots,coef=0.01 --balance zloss:coef=0.001 --out run" } };
+    for (size_t i = 0; i < SY_COUNT(with); i++) {
+        assert_int_equal(shell("$SY help router %s", with[i][0]), 0);
+        expect_said(with[i][1]);
     }
     static const char *const topics[] = { "config", "recipes", "debug", "manual", "train" };
     for (size_t i = 0; i < SY_COUNT(topics); i++) {
@@ -29,7 +44,7 @@ static void help(void **state)
 static void page(void **state)
 {
     (void)state;
-    char part[200];
+    char part[400];
     assert_int_equal(shell("$SY methods --markdown"), 0);
     for (const sy_method *const *m = sy_builtin_methods.list; *m; m++) {
         snprintf(part, sizeof part, "### %s %s\n", sy_kind_word((*m)->kind), (*m)->name);
@@ -41,7 +56,7 @@ static void page(void **state)
         }
     }
     for (const sy_preset *p = sy_builtin_methods.presets; p->name; p++) {
-        snprintf(part, sizeof part, "| `%s` | `%s:%s` |", p->name, p->method, p->values);
+        snprintf(part, sizeof part, "| `%s` | `%s:%s` | %s%s", p->name, p->method, p->values, *p->with ? "`" : "", p->with);
         expect_said(part);
     }
     expect_said("- `capacity_factor`: couples tokens");

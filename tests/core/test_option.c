@@ -241,7 +241,7 @@ static const sy_method one = { .kind = SY_ROUTER, .name = "topk", .opts = rows, 
                        two = { .kind = SY_ROUTER, .name = "plain" }, other = { .kind = SY_EXPERT, .name = "swiglu" },
                        own = { .kind = SY_ROUTER, .name = "mine", .opts = rows, .size = sizeof(state) };
 static const sy_method *const list[] = { &one, &two, &other, NULL }, *const extra[] = { &own, NULL };
-static const sy_preset presets[] = { { SY_ROUTER, "mixtral", "topk", "count=9,flag=off", "-" }, { 0 } };
+static const sy_preset presets[] = { { SY_ROUTER, "mixtral", "topk", "count=9,flag=off", "", "-" }, { 0 } };
 
 static void methods(void **s)
 {
