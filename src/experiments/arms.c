@@ -53,7 +53,7 @@ static sy_status count_missing(const sy_comparison *c, sy_arm_runs *s, const cha
     int in = 0;
     for (int i = 0; i < n; i++) in += j[i * stride].status != SY_ENOENT;
     if (in == n || s->why) return SY_OK;
-    s->why = in ? sy_arena_printf(c->trials->arena, "%s: %d of %d runs are in", what, in, n) : "not run yet";
+    s->why = in ? sy_arena_printf(c->trials->arena, "%s: %d of %d runs are in", what, in, n) : "no run is in: not made yet, or refused";
     return s->why ? SY_OK : sy_fail(err, SY_ENOMEM, "no memory for a sentence");
 }
 

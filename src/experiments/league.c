@@ -40,16 +40,16 @@ static const struct entry { int group; const char *key, *name, *cr, *lm; double 
     { ONE, "evomoe", NULL, "router=evomoe:coef=$C", NULL, 0.01, "runs more experts while its gate is warm", true },
     { TWO, "expertchoice", NULL, "router=expertchoice:capacity_factor=2", NULL, 0, "trained by experts that choose, served by running thresholds", false },
     { TWO, "gshard", NULL, "router=gshard balance=switch:form=first,coef=$C", NULL, 0.01, "capacity 1 in training, none when serving", false },
-    { ONE, "hash", NULL, "ids=8 router=hash", "router=hash", 0, "on clustered regression it reads ids that give the domain away", false },
+    { ONE, "hash", NULL, "ids=8 router=hash", "router=hash", 0, "on clustered regression each domain has eight ids of its own, which its table spreads over the experts", false },
     { TWO, "noisytopk", NULL, "router=noisytopk:w_importance=$C,w_load=$C", NULL, 0.1, NULL, false },
     { TWO, "remoe", NULL, "router=remoe:top_k=2", NULL, 0, "two experts on average, by a penalty that adapts itself", true },
     { TWO, "rmoe", NULL, "router=rmoe:top_k=2,moe_router_rnn_hidden_size=16 balance=switch:coef=$C", "router=rmoe:top_k=2,moe_router_rnn_hidden_size=64 balance=switch:coef=$C", 0.01, "on clustered regression there is one layer, so its state has nothing to carry", false },
-    { TWO, "smoedropout", NULL, "router=smoedropout:moe_top_k_min=2,inference_k=2", NULL, 0, "a random router that is not trained; 2 to all experts in training, served with 2", true },
+    { TWO, "smoedropout", NULL, "router=smoedropout:moe_top_k_min=2,inference_k=2", NULL, 0, "a random router that is not trained; 2 to all experts in training, served with 2, which is not what it is for: see its page", true },
     { TWO, "softmoe", NULL, "sequence_length=256 router=softmoe:num_slots=64", "router=softmoe:num_slots=16", 0, "mixes all tokens of a set, later ones too; measured on sets", false },
     { ONE, "stablemoe", NULL, "ids=8 router=stablemoe:two_stage_updates=600,balance_factor=$C", "router=stablemoe:two_stage_updates=100,balance_factor=$C", 0.3,
       "on clustered regression its second stage reads ids that give the domain away", false },
     { ONE, "switch", NULL, "router=switch balance=switch:coef=$C", NULL, 0.01, "capacity 1.25 in training, none when serving", false },
-    { ONE, "thor", NULL, "router=thor", NULL, 0, "draws an expert at random; without its objective", false },
+    { ONE, "thor", NULL, "router=thor", NULL, 0, "draws an expert at random, and its objective, which makes experts agree, is left out: what a router that knows nothing does", false },
     { TERMS, "gshard", NULL, TOP2 " balance=gshard:coef=$C", NULL, 0.01, NULL, false },
 };
 
@@ -206,7 +206,7 @@ static sy_status group_of(sy_league_group *g, int nth, const roster *r, const sy
 {
     const sy_arm_runs *base = NULL;
     for (int i = 0; i < r->n && !base; i++) if (r->p[i].group == groups[nth].like) base = &s[i];
-    *g = (sy_league_group){ .title = groups[nth].title, .what = is_lm(r->o) ? groups[nth].what_lm : groups[nth].what_cr, .row = sy_arena_array(r->a, (size_t)r->n + 1, sizeof *g->row) };
+    *g = (sy_league_group){ .title = groups[nth].title, .what = is_lm(r->o) ? groups[nth].what_lm : groups[nth].what_cr, .again = nth >= BASES, .row = sy_arena_array(r->a, (size_t)r->n + 1, sizeof *g->row) };
     if (!g->row) return sy_fail(err, SY_ENOMEM, "no memory for the rows of the league");
     for (int i = 0; i < r->n; i++)
         if (r->p[i].group == nth || &s[i] == base) SY_TRY(row_of(&g->row[g->n++], &r->p[i], &s[i], base, l, r->a, err));
@@ -218,7 +218,8 @@ static sy_status group_of(sy_league_group *g, int nth, const roster *r, const sy
 
 static const char *about(const sy_league_options *o, const sy_trials *t, int seeds, sy_arena *a)
 {
-    char part[120] = "";
+    char part[160];
+    snprintf(part, sizeof part, is_lm(o) ? "The full league: %d runs of a minute or two. " : "The short league: %d runs of some seconds. ", t->done);
     if (t->missing) snprintf(part, sizeof part, "A part of the league: %d of %d runs are in; an arm stands in the tables when all of its own are. ", t->done, t->done + t->missing);
     return sy_arena_printf(a, "%s%s All arms have equal tokens but where equal work is said, %d seeds and the same data. %s%sHeld-out loss is taken in serving mode, but for methods that have no causal form; a "
                            "verdict needs a difference of more than twice its standard error, seed by seed.",

@@ -16,6 +16,18 @@ static const sy_league_row *base_of(const sy_league_group *g) { return &g->row[g
 static bool is_base(const sy_league_group *g, const sy_league_row *r) { return r == base_of(g); }
 static bool judged(const sy_league_group *g, const sy_league_row *r) { return !r->why && !base_of(g)->why && !is_base(g, r); }
 
+/* Decimals of a loss: four, five where the lowest is below 0.05, so that what is judged can be seen. */
+static int digits(const sy_league *l)
+{
+    double least = INFINITY;
+    for (int k = 0; k < l->groups; k++)
+        for (int i = 0; i < l->group[k].n; i++) if (!l->group[k].row[i].why) least = fmin(least, l->group[k].row[i].loss);
+    return least < 0.05 ? 5 : 4;
+}
+
+static const char *loss_format(const sy_league *l) { return digits(l) == 5 ? "%.5f" : "%.4f"; }
+static const char *diff_format(const sy_league *l) { return digits(l) == 5 ? "%+.5f" : "%+.4f"; }
+
 /* A number between two pieces of HTML. */
 static void num(sy_buf *o, const char *before, const char *fmt, double v, const char *after)
 {
@@ -122,11 +134,11 @@ static void row_html(const sy_league *l, const sy_league_group *g, const sy_leag
         return;
     }
     strip_html(l, a, r, base_of(g)->why ? NAN : base_of(g)->loss, o);
-    num(o, "<td class=\"num\">", "%.4f", r->loss, "<small>\u00b1 ");
-    num(o, "", "%.4f", r->sd, "</small></td>");
+    num(o, "<td class=\"num\">", loss_format(l), r->loss, "<small>\u00b1 ");
+    num(o, "", loss_format(l), r->sd, "</small></td>");
     if (judged(g, r)) {
-        num(o, "<td class=\"num\">", "%+.4f", r->diff, "<small>\u00b1 ");
-        num(o, "", "%.4f", r->se, "</small></td>");
+        num(o, "<td class=\"num\">", diff_format(l), r->diff, "<small>\u00b1 ");
+        num(o, "", loss_format(l), r->se, "</small></td>");
         sy_buf_printf(o, "<td><span class=\"pill\">%s</span><small>lower on %d of %d seeds</small></td>", r->sign < 0 ? "lower" : r->sign > 0 ? "higher" : "no difference", r->lower, l->seeds);
     } else sy_buf_printf(o, "<td class=\"num\">\u2013</td><td>%s</td>", is_base(g, r) ? "baseline" : "\u2013");
     snprintf(text, sizeof text, "%.2f", r->maxvio), bar_cell(o, text, r->maxvio, m->maxvio);
@@ -220,8 +232,10 @@ static void details_html(const sy_league *l, sy_buf *o)
     for (int k = 0; k < l->groups; k++)
         for (int i = 0; i < l->group[k].n; i++) {
             const sy_league_row *r = &l->group[k].row[i];
+            if (l->group[k].again && is_base(&l->group[k], r)) continue;
             sy_buf_text(o, "<tr><th scope=\"row\">");
             sy__html(o, r->name);
+            if (l->group[k].again) sy_buf_text(o, ", equal work");
             sy_buf_text(o, "</th><td><code>");
             sy__html(o, r->settings);
             sy_buf_text(o, "</code>");
@@ -230,7 +244,7 @@ static void details_html(const sy_league *l, sy_buf *o)
             if (r->why) { sy_buf_text(o, "<td></td><td></td><td></td><td></td></tr>\n"); continue; }
             sy_buf_printf(o, "<td class=\"num\">%.3g%s</td><td class=\"num\">", r->lr_scale, r->edge ? " *" : "");
             if (r->coef) sy_buf_printf(o, "%.3g", r->coef);
-            num(o, "</td><td class=\"num\">", "%.4f", r->train_loss, "</td>");
+            num(o, "</td><td class=\"num\">", loss_format(l), r->train_loss, "</td>");
             num(o, "<td class=\"num\">", "%.3f", r->specialisation, "</td></tr>\n");
         }
     sy_buf_text(o, "</tbody></table></div>\n<p class=\"note\">* tuning ended at an end of its grid: a wider one might find a lower loss.</p></section>\n");
@@ -280,10 +294,11 @@ static void group_markdown(const sy_league *l, const sy_league_group *g, sy_buf 
     for (int i = 0; i < g->n; i++) {
         const sy_league_row *r = &g->row[i];
         if (r->why) continue;
-        sy_buf_printf(o, "| %s | %.4f (%.4f) |", r->name, r->loss, r->sd);
-        if (judged(g, r)) sy_buf_printf(o, " %+.4f (%.4f) | %d of %d | %s |", r->diff, r->se, r->lower, l->seeds, verdicts[r->sign + 1]);
+        int d = digits(l);
+        sy_buf_printf(o, "| %s | %.*f (%.*f) |", r->name, d, r->loss, d, r->sd);
+        if (judged(g, r)) sy_buf_printf(o, " %+.*f (%.*f) | %d of %d | %s |", d, r->diff, d, r->se, r->lower, l->seeds, verdicts[r->sign + 1]);
         else sy_buf_printf(o, " | | %s |", is_base(g, r) ? "baseline" : "");
-        figure(o, "%.4f", r->train_loss), figure(o, "%.2f", r->maxvio), figure(o, "%.2f", r->experts);
+        figure(o, loss_format(l), r->train_loss), figure(o, "%.2f", r->maxvio), figure(o, "%.2f", r->experts);
         big(o, r->flops), big(o, r->train_flops), big(o, r->parameters);
         sy_buf_printf(o, " %.3g%s |", r->lr_scale, r->edge ? " *" : "");
         if (r->coef) sy_buf_printf(o, " %.3g |\n", r->coef);
@@ -291,6 +306,21 @@ static void group_markdown(const sy_league *l, const sy_league_group *g, sy_buf 
     }
     for (int i = 0, n = 0; i < g->n; i++)
         if (g->row[i].why) sy_buf_printf(o, "%s- %s has no result: %s.\n", n++ ? "" : "\n", g->row[i].name, g->row[i].why);
+}
+
+static void seeds_markdown(const sy_league *l, const sy_league_group *g, sy_buf *o)
+{
+    sy_buf_printf(o, "\n### %s, by seed\n\n| method |", g->title);
+    for (int d = 0; d < l->seeds; d++) sy_buf_printf(o, " %d |", d + 1);
+    sy_buf_text(o, "\n|---|");
+    for (int d = 0; d < l->seeds; d++) sy_buf_text(o, "---|");
+    sy_buf_text(o, "\n");
+    for (int i = 0; i < g->n; i++) {
+        if (g->row[i].why) continue;
+        sy_buf_printf(o, "| %s |", g->row[i].name);
+        for (int d = 0; d < l->seeds; d++) figure(o, loss_format(l), g->row[i].seed[d]);
+        sy_buf_text(o, "\n");
+    }
 }
 
 static void domains_markdown(const sy_league *l, const sy_league_group *g, sy_buf *o)
@@ -315,11 +345,12 @@ sy_status sy_league_markdown(const sy_league *l, sy_buf *o, sy_err *err)
     for (int k = 0; k < l->groups; k++) {
         group_markdown(l, &l->group[k], o);
         if (l->domains) domains_markdown(l, &l->group[k], o);
+        seeds_markdown(l, &l->group[k], o);
         for (int i = 0; i < l->group[k].n; i++) edge = edge || l->group[k].row[i].edge;
     }
     if (edge) sy_buf_text(o, "\n\\* tuning ended at an end of its grid: a wider one might find a lower loss.\n");
-    sy_buf_text(o, "\n## What was run\n\n");
-    for (int k = 0; k < l->groups; k++)
+    sy_buf_text(o, "\n## What was run\n\n$C is the arm's coefficient, as the tables give it.\n\n");
+    for (int k = 0; k < l->groups && !l->group[k].again; k++)
         for (int i = 0; i < l->group[k].n; i++) {
             const sy_league_row *r = &l->group[k].row[i];
             sy_buf_printf(o, "- %s: `%s`%s%s\n", r->name, r->settings, r->note ? ". " : "", r->note ? r->note : "");

@@ -24,6 +24,7 @@ typedef struct sy_league_group {        /* arms of equal budget; rows by falling
     const char    *title, *what;        /* what: what is equal, in a sentence */
     sy_league_row *row;
     int            n, base;             /* base: index of the baseline */
+    bool           again;               /* its arms stand in an earlier group with the same settings: what was run is not told twice */
 } sy_league_group;
 
 typedef struct sy_league {

@@ -114,6 +114,6 @@ const sy_method sy_router_auxfree = {
     .when = "For balance without a loss that pulls on the model: long runs, many experts. In short runs lower bias_update if loads oscillate.",
     .cost = "One addition a score; after each step one comparison an expert.",
     .example = "switchyard train --recipe lm-tiny --data text --router auxfree:top_k=2,bias_update=0.001 --out run",
-    .opts = auxfree_opts, .size = sizeof(auxfree_state), .check = auxfree_check,
+    .opts = auxfree_opts, .size = sizeof(auxfree_state), .neutral = "bias_update=0: topk with score=sigmoid,norm_topk_prob=true", .check = auxfree_check,
     .hooks = &(const sy_router_hooks){ SY_ROUTER_ABI, .params = auxfree_params, .score = auxfree_score, .select = auxfree_select, .after = auxfree_after },
 };

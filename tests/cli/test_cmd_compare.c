@@ -25,6 +25,9 @@ static void test_outputs(void **state)
                          "[ \"$(grep '^# \\|^## ' page.md)\" = $'# Mine\n## Routers on clustered regression\n## Balance terms on clustered regression' ] || exit 5; [ $(grep -c '^<!-- league' page.md) = 2 ]")) fail_msg("%s", text());
     if (!shell_in("into", "sed -i '/end of league/d' page.md; $SY compare --only auxfree " QUICK " --store s --into page.md")) fail_msg("a page without its second mark is taken");
     expect_said("put the line back");
+    sy_test_case("packed into one file and back: the same table, and nothing is run");
+    if (shell_in("pack", "python3 '%s/scripts/runs' pack ../s s.jsonl && python3 '%s/scripts/runs' unpack s.jsonl t && [ $(ls t | wc -l) = $(wc -l < s.jsonl) ] && "
+                         "$SY compare --only auxfree,hash " QUICK " --store t --so-far > again.md && cmp again.md ../again.md", SY_SOURCE_DIR, SY_SOURCE_DIR)) fail_msg("%s", text());
     sy_test_case("as JSON");
     if (run_out("compare --kind balance --only zloss " QUICK " --store %s/s --json", sy_test_dir())) fail_msg("%s", text());
     json_t *v = said_json();

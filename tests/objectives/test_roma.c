@@ -1,7 +1,9 @@
 /* tests/objectives/test_roma.c - routing manifold alignment: samples, neighbours and the term against slow loops, its gradient in double, and the invariants of the definition. */
-#include "train/bed.h"
+#include "objectives/contract.h"
 
 #include <math.h>
+
+#include "model/checkpoint.h"
 
 #define MODEL "layers=dense,sparse*2 num_hidden_layers=3 val_fraction=0 balance='' batch_size=4 seq_len=12 warmup_steps=0 lr_schedule=constant "
 #define GATE1 "model.layers.1.mlp.gate.weight"
@@ -329,8 +331,31 @@ static void refusals(void **state)
     }
 }
 
+/* A model that was trained once and is the same for every run of the contract. */
+static sy_model *start(bed *b)
+{
+    static char dir[700];
+    sy_model *m;
+    if (!*dir) {
+        snprintf(dir, sizeof dir, "%s", bed_path("contract"));
+        sy_expect_ok(sy_mkdirs(dir, err));
+        m = trained(b);
+        sy_expect_ok(sy_model_save(m, dir, -1, NULL, err));
+        sy_model_free(m);
+    }
+    sy_expect_ok(sy_model_load(&m, &b->eng, dir, SY_MODEL_TRAIN, NULL, err));
+    return m;
+}
+
+static void contract(void **state)
+{
+    (void)state;
+    objective_contract_run(&(objective_contract){ .key = "roma", .objective = "roma:lambda_warmup_steps=1,lambda_reg=4", .off = "roma:lambda_warmup_steps=1,lambda_reg=0",
+                                                  .neutral = "lambda_reg=0,routers_only=false", .settings = MODEL "lr=1e-2", .text = samples(), .model = start });
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(formula), cmocka_unit_test(gradient), cmocka_unit_test(zero), cmocka_unit_test(routers_only), cmocka_unit_test(resumed), cmocka_unit_test(refusals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(contract), cmocka_unit_test(formula), cmocka_unit_test(gradient), cmocka_unit_test(zero), cmocka_unit_test(routers_only), cmocka_unit_test(resumed), cmocka_unit_test(refusals) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

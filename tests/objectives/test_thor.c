@@ -1,5 +1,5 @@
 /* tests/objectives/test_thor.c - THOR's consistency: the loss against slow loops over whole distributions, its gradient, and the invariants of the definition. */
-#include "train/bed.h"
+#include "objectives/contract.h"
 
 #include <math.h>
 
@@ -187,8 +187,14 @@ static void refusals(void **state)
     }
 }
 
+static void contract(void **state)
+{
+    (void)state;
+    objective_contract_run(&(objective_contract){ .key = "thor", .objective = "thor:alpha=3", .off = "thor:alpha=0", .settings = THOR "initializer_range=0.3 lr=1e-2 warmup_steps=0" });
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(twice), cmocka_unit_test(zero_iff_equal), cmocka_unit_test(slow), cmocka_unit_test(gradient), cmocka_unit_test(runs), cmocka_unit_test(refusals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(contract), cmocka_unit_test(twice), cmocka_unit_test(zero_iff_equal), cmocka_unit_test(slow), cmocka_unit_test(gradient), cmocka_unit_test(runs), cmocka_unit_test(refusals) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

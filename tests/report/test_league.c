@@ -20,7 +20,7 @@ static sy_league league(sy_league_group *g, sy_league_row *r)
     static const char *const names[] = { "drama <i>", "maths" };
     r[0] = row("low <b>", 0, 0.002, -0.002, -1), r[1] = row("base", 1, 0.004, NAN, 0), r[2] = row("tie", 2, 0.0041, 0.0001, 0), r[3] = row("high", 3, 0.04, 0.036, 1);
     r[4] = (sy_league_row){ .name = "out", .title = "", .settings = "router=out", .why = "no causal form & so on" };
-    *g = (sy_league_group){ "Two & two", "Equal <tokens>.", r, 5, 1 };
+    *g = (sy_league_group){ "Two & two", "Equal <tokens>.", r, 5, 1, false };
     return (sy_league){ "Routers", "About it & the rules.", "nats per byte", "`switchyard compare` <here>", 2, 2, 1, names, g };
 }
 
@@ -38,7 +38,7 @@ static void test_page(void **state)
     (void)state;
     sy_expect_ok(sy_league_html(&l, &b, err));
     check_html(b.data);
-    static const char *const parts[] = { "low &lt;b&gt;", "a &quot;title&quot; &amp; more", "router=a&lt;b:k=$C", "it&#39;s &lt;noted&gt;", "\u22120.0020<small>", "lower on 2 of 2 seeds", "No result: no causal form &amp; so on",
+    static const char *const parts[] = { "low &lt;b&gt;", "a &quot;title&quot; &amp; more", "router=a&lt;b:k=$C", "it&#39;s &lt;noted&gt;", "\u22120.00200<small>", "lower on 2 of 2 seeds", "No result: no causal form &amp; so on",
                                          "1 below the baseline, 1 no different, 1 above it, 1 without a result.", "1.23 M<small>4.00 M</small>", "drama &lt;i&gt;", "<tr class=\"base\">", "&lt;here&gt;" };
     for (size_t i = 0; i < SY_COUNT(parts); i++) expect_in(&b, parts[i]);
     assert_null(strstr(b.data, "nan"));
@@ -64,11 +64,22 @@ static void test_text(void **state)
     sy_buf b = { 0 };
     (void)state;
     sy_expect_ok(sy_league_markdown(&l, &b, err));
-    expect_in(&b, "| low <b> | 0.0020 (0.0010) | -0.0020 (0.0002) | 2 of 2 | lower loss | | 0.50 | 2.00 | 1.23 M | 4.00 M | 674 k | 2 * | |");
-    expect_in(&b, "| base | 0.0040 (0.0010) | | | baseline |");
-    expect_in(&b, "| high | 0.0400 (0.0010) | +0.0360 (0.0002) | 2 of 2 | higher loss |");
+    expect_in(&b, "| low <b> | 0.00200 (0.00100) | -0.00200 (0.00020) | 2 of 2 | lower loss | | 0.50 | 2.00 | 1.23 M | 4.00 M | 674 k | 2 * | |");
+    expect_in(&b, "| base | 0.00400 (0.00100) | | | baseline |");
+    expect_in(&b, "| high | 0.04000 (0.00100) | +0.03600 (0.00020) | 2 of 2 | higher loss |");
+    expect_in(&b, "### Two & two, by seed\n\n| method | 1 | 2 |\n");
+    expect_in(&b, "- low <b>: `router=a<b:k=$C`");
     expect_in(&b, "- out has no result: no causal form & so on.");
     expect_in(&b, "| tie | 5.0000 | 6.0000 |");
+    sy_test_case("losses of 0.05 and more have four decimals; the arms of a second group of the same settings are told once");
+    for (int i = 0; i < 4; i++) r[i].loss += 1;
+    g.again = true;
+    sy_buf_clear(&b);
+    sy_expect_ok(sy_league_markdown(&l, &b, err));
+    expect_in(&b, "| base | 1.0040 (0.0010) | | | baseline |");
+    assert_null(strstr(b.data, "- low <b>: `"));
+    for (int i = 0; i < 4; i++) r[i].loss -= 1;
+    g.again = false;
     sy_buf_clear(&b);
     sy_expect_ok(sy_league_json(&l, &b, err));
     json_t *root;
