@@ -156,7 +156,7 @@ static void serve(work *w, sy_engine *eng)
             else st = SY_OK;
         }
         if (j->status == SY_ENOENT && st == SY_OK) w->t->missing++;
-        else if (st == SY_OK) w->t->done++, w->t->found += found;
+        else if (st == SY_OK) w->t->done++, w->t->found += found, w->t->refused += j->status != SY_OK && j->status != SY_ENUM;
         else if (!w->end) {
             w->end = true;
             w->err = e;

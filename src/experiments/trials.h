@@ -22,7 +22,7 @@ typedef struct sy_trials {
     bool        keep_going;             /* a run that is refused or does not stay finite is noted in its job, and the others go on */
     bool        so_far;                 /* nothing is run: a job that the store does not have ends SY_ENOENT; with keep_going only */
     char        text[33];               /* id of what the bed reads; set by sy_trials_open */
-    int         done, found, missing, all;       /* runs that are over; those of them that the store had; those that so_far left out; how many there will be (the caller's estimate) */
+    int         done, found, missing, refused, all;       /* runs that are over; those of them that the store had; those that so_far left out; those that were refused, among the done; how many there will be (the caller's estimate) */
     void      (*tell)(const struct sy_trials *t, const char *what, void *arg);      /* a run begins; one call at a time; may be NULL */
     void       *arg;
     sy_arena   *arena;                  /* of the sentences */
