@@ -31,6 +31,7 @@ sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result
     if (!strcmp(t->bed, "cr")) return sy_bed_cr(c, t, out, err);
     if (!strcmp(t->bed, "classes")) return sy_bed_classes(c, t, out, err);
     if (!strcmp(t->bed, "sums")) return sy_bed_sums(c, t, out, err);
+    if (!strcmp(t->bed, "answers")) return sy_bed_answers(c, t, out, err);
     if (!strcmp(t->bed, "lm-tiny")) return sy_bed_lm(c, t, out, err);
     return sy_fail(err, SY_EARG, "no bed is called '%s'", t->bed);
 }

@@ -3,6 +3,7 @@
  *   cr        clustered regression: 8 domains of linear maps, a mixture of 8 linear experts; variants dom, blend, easy, skew
  *   classes   300 points of five classes, a mixture of small experts: for experts that are to agree (THOR)
  *   sums      a language model of additions, trained alike and decoded by different methods
+ *   answers   a mixture that knows facts, with noise on its gates, whose routers are tuned
  *   lm-tiny   a byte-level language model of 3 layers on several domains of text */
 #ifndef SY_BED_H
 #define SY_BED_H
@@ -25,7 +26,7 @@ void   sy_metric_add(sy_trial_result *r, const char *name, double value);
 double sy_metric_get(const sy_trial_result *r, const char *name);   /* NaN when absent */
 
 typedef struct sy_trial {               /* one run, known by all of its fields */
-    const char *bed;                    /* "cr", "classes", "sums" or "lm-tiny" */
+    const char *bed;                    /* "cr", "classes", "sums", "answers" or "lm-tiny" */
     const char *settings;               /* of the bed, blank-separated key=value */
     double      lr_scale;               /* times the bed's learning rate */
     double      budget;                 /* share of the steps, 0 < budget <= 1; at least one is run; 0: all */
@@ -52,6 +53,7 @@ sy_status sy_bed_run(const sy_bed_context *c, const sy_trial *t, sy_trial_result
 sy_status sy_bed_cr(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
 sy_status sy_bed_classes(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
 sy_status sy_bed_sums(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
+sy_status sy_bed_answers(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);
 /* Defaults, then "key=value key=value" over them. */
 sy_status sy_bed_settings(const char *bed, const sy_opt *rows, void *options, const char *settings, sy_arena *a, sy_err *err);
 sy_status sy_bed_lm(const sy_bed_context *c, const sy_trial *t, sy_trial_result *out, sy_err *err);

@@ -152,6 +152,14 @@ const sy_experiment sy_experiments[] = {
                 { "5 steps of 0.01", "rare=0.05 ask=rare measure=nats decode=rewire", 0 },
                 { "5 steps of 0.1", "rare=0.05 ask=rare measure=nats decode=rewire:lr=0.1", 0 },
                 { "all layers, 0.1", "rare=0.05 ask=rare measure=nats decode=rewire:lr=0.1,select=all", 0 } } },
+    { "roma", "routers that are pulled to those of similar samples, against router tuning alone", "arXiv:2511.07419", "answers",
+      "A mixture learns 128 facts of 8 tasks, each in four wordings; then noise of four times the size of their weights is added to its gates, and the gates alone are tuned on three of the wordings for 200 steps: by the "
+      "task's loss; with the distance to neighbours that were answered rightly on top, neighbours by token embeddings or by n-grams; or not at all. loss is nats of the answers in the fourth wording; noisy_accuracy is that before the tuning, the same for all.",
+      "noisy_accuracy accuracy",
+      .arm = { { "task loss", "objective=roma:lambda_reg=0", 0 },
+                { "roma", "objective=roma:lambda_reg=$C,lambda_warmup_steps=20", 0.8 },
+                { "by n-grams", "objective=roma:lambda_reg=$C,lambda_warmup_steps=20,embed=ngrams", 0.8 },
+                { "not tuned", "tune_steps=0", 0 } } },
     { "thor", "random experts that agree against random experts, and a learned router", "arXiv:2110.04260", "classes",
       "Equal tokens, steps and experts, 4 of width 32: a random expert for each of two passes of every batch, with the divergence of their outputs weighted by 0, 1 and 5; and a learned top-1 router without a "
       "balance loss, run once. loss and accuracy are the mean over all experts, for the learned router those of its choice; divergence is the mean over pairs of experts, loss_ensemble that of their mean logits.",

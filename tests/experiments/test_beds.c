@@ -1,4 +1,4 @@
-/* tests/experiments/test_beds.c - the beds "classes" and "sums": the same bits for the same trial, settings that arrive, settings that are refused. Figures of methods are no test: they stand in docs/results. */
+/* tests/experiments/test_beds.c - the beds "classes", "sums" and "answers": the same bits for the same trial, settings that arrive, settings that are refused. Figures of methods are no test: they stand in docs/results. */
 #include "testing.h"
 
 #include <math.h>
@@ -35,7 +35,8 @@ static sy_trial_result trial(const char *bed, const char *settings)
 static void same_bits(void **state)
 {
     (void)state;
-    static const struct { const char *bed, *settings; } cases[] = { { "classes", "steps=20 consistency=1" }, { "sums", "steps=4 batch_size=8 asked=5 decode=scmoe" } };
+    static const struct { const char *bed, *settings; } cases[] = { { "classes", "steps=20 consistency=1" }, { "sums", "steps=4 batch_size=8 asked=5 decode=scmoe" },
+                                                                     { "answers", "steps=4 tune_steps=3 batch_size=8 tasks=2 objective=roma:lambda_warmup_steps=1" } };
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         sy_trial_result a = trial(cases[i].bed, cases[i].settings), b = trial(cases[i].bed, cases[i].settings);
         assert_int_equal(a.n, b.n);
@@ -70,12 +71,27 @@ static void sums(void **state)
     assert_true(sy_metric_get(&a, "loss") < sy_metric_get(&c, "loss") && sy_metric_get(&a, "loss") < sy_metric_get(&d, "loss"));      /* the other language is another one */
 }
 
+/* Arms begin alike; tuning helps what noise has spoiled; without noise and tuning nothing is spoiled. */
+static void answers(void **state)
+{
+    (void)state;
+    sy_trial_result not = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=0"), clean = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=0 noise=0"),
+                    tuned = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60 objective=roma:lambda_reg=0"), roma = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60 objective=roma:lambda_warmup_steps=1"),
+                    gates = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60");
+    assert_true(sy_metric_get(&clean, "loss") < sy_metric_get(&not, "loss") && sy_metric_get(&clean, "loss") < log(5) - 0.3);
+    assert_true(sy_metric_get(&tuned, "loss") < sy_metric_get(&not, "loss"));
+    assert_true(sy_metric_get(&roma, "loss") != sy_metric_get(&tuned, "loss"));
+    assert_true(sy_metric_get(&gates, "loss") == sy_metric_get(&tuned, "loss"));       /* lambda=0 equals router tuning; all three layers have routers, and all are tuned */
+    assert_true(sy_metric_get(&not, "noisy_accuracy") == sy_metric_get(&tuned, "noisy_accuracy") && sy_metric_get(&not, "accuracy") == sy_metric_get(&not, "noisy_accuracy"));
+}
+
 static void refusals(void **state)
 {
     (void)state;
     static const struct { const char *bed, *settings, *part; } cases[] = {
         { "classes", "stepps=3", "bed classes: unknown" }, { "classes", "router=topk:top_k=9", "9" }, { "classes", "steps", "malformed at 'steps'" },
         { "sums", "stepps=3", "bed sums: unknown" }, { "sums", "steps=1 decode=scmo", "did you mean 'scmoe'" }, { "sums", "steps=1 router=thor balance= decode=rewire", "declares that it has none" },
+        { "answers", "stepps=3", "bed answers: unknown" }, { "answers", "steps=1 tune_steps=1 objective=tor", "did you mean 'thor'" },
     };
     sy_bed_context c = { .eng = &eng };
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
@@ -90,6 +106,6 @@ static void refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(classes), cmocka_unit_test(sums), cmocka_unit_test(refusals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(classes), cmocka_unit_test(sums), cmocka_unit_test(answers), cmocka_unit_test(refusals) };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
