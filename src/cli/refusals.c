@@ -83,11 +83,12 @@ static void terms(page *p)
     for (const sy_method *const *x = p->m->list; *x; x++) {
         char with[160];
         snprintf(with, sizeof with, "`--%s %s`", sy_kind_word((*x)->kind), (*x)->name);
-        for (const sy_method *const *r = p->m->list; *r && ((*x)->kind == SY_BALANCE || (*x)->kind == SY_EDIT); r++) {
+        bool one_of = (*x)->kind == SY_BALANCE || (*x)->kind == SY_EDIT || ((*x)->kind == SY_EXPERT && ((const sy_expert_hooks *)(*x)->hooks)->run);
+        for (const sy_method *const *r = p->m->list; *r && one_of; r++) {
             if ((*r)->kind != SY_ROUTER) continue;
-            sy_block_spec pair = { .router = (*r)->name, .expert = "swiglu" };
+            sy_block_spec pair = { .router = (*r)->name, .expert = (*x)->kind == SY_EXPERT ? (*x)->name : "swiglu" };
             if ((*x)->kind == SY_BALANCE) pair.balance[pair.n_balance++] = (*x)->name;
-            else pair.edit[pair.n_edit++] = (*x)->name;
+            else if ((*x)->kind == SY_EDIT) pair.edit[pair.n_edit++] = (*x)->name;
             if ((text = refusal(p, pair, &err))) row(p, (*r)->name, with, text);
         }
         flush_rows(p, with);
@@ -214,7 +215,7 @@ sy_status sy_describe_refusals(FILE *to, const sy_methods *m, sy_err *err)
                 "- a zero-cost expert must declare that it may stand as one; an expert kind that runs nothing cannot be the kind of the real experts\n"
                 "- a router without a causal form is refused in a causal language model, whatever stands beside it\n"
                 "- a number of experts, a threshold or places of the order (which `scmoe` takes) from outside are for routers that choose by it\n\n"
-                "All pairs were tried at their defaults for this page; these are refused, with the program's own sentence:\n\n| parts | the sentence |\n|---|---|\n");
+                "All pairs of a router with a method of another kind were tried at their defaults for this page, and so were zero-cost experts, edits and models; what does not stand in the table goes together:\n\n| parts | the sentence |\n|---|---|\n");
     experts(&p);
     terms(&p);
     sy_status st = models(&p, err);
