@@ -77,7 +77,7 @@ static void page_of(const sy_experiment *x, const sy_experiment_options *o, cons
     sy_buf_printf(b, "\n%d seeds; all arms share seeds and data. Loss is held out%s.\n", seeds, strcmp(x->bed, "lm-tiny") ? "" : ", nats per byte");
     edges_of(s, arms, b);
     sy_buf_text(b, "\n");
-    for (int a = 1; a < arms; a++) verdict(b, &s[0], &s[a], seeds);
+    for (int a = 1; a < arms; a++) verdict(b, &s[x->against[a]], &s[a], seeds);
     if (x->note) sy_buf_printf(b, "\n%s\n", x->note);
     sy_buf_text(b, "\n| seed |");
     for (int a = 0; a < arms; a++) sy_buf_printf(b, " %s |", s[a].arm->name);

@@ -12,6 +12,7 @@ typedef struct sy_experiment {
     sy_arm      arm[4];                 /* arm[0] is the baseline; ends with a NULL name */
     const char *expect;                 /* figures that the method is expected to reach at its own values; then the page shows these, too. NULL: none are known */
     const char *note;                   /* how to read the result, and what else was tried; NULL: it speaks for itself */
+    int         against[4];             /* index of the arm that each is judged against, where it is not the first */
 } sy_experiment;
 extern const sy_experiment sy_experiments[];        /* ends with a NULL key */
 const sy_experiment *sy_experiment_find(const char *key, sy_err *err);

@@ -27,12 +27,16 @@ const sy_experiment sy_experiments[] = {
                 { "auxfree", "variant=skew router=auxfree:top_k=2,bias_update=$C", 0.001 },
                 { "none", "variant=skew " TOP2, 0 } },
       .expect = "maxvio 0.7 to 0.9 with the loss at 0.01 and 0.28 to 0.38 at 0.1, 0.82 to 0.89 without bias or loss, 0.14 to 0.30 with the bias moved by 0.001; loss 0.005 to 0.012 without and "
-                "0.017 to 0.036 with the bias: forced balance costs on skewed data." },
+  "0.017 to 0.036 with the bias: forced balance costs on skewed data.",
+      .note = "As they come, all figures lie where they were expected but MaxVio without bias or loss, 0.97, which five seeds spread more than the two or three of the expectation. Tuning looks at the loss alone and "
+              "so chooses the weakest balance that it is offered: the tuned table shows what balance costs, the untuned one what it gives." },
     { "globallbl", "balance over the step against balance over the micro-batch", "arXiv:2501.11873", "cr",
       "Clustered regression, 8 micro-batches of 32 tokens of one domain each, top-2 of 8: counts of the micro-batch alone, against counts of the whole step.", "maxvio specialisation",
       .arm = { { "micro", "variant=dom micro_batches=8 steps=4000 " TOP2 " balance=switch:coef=$C,scope=micro", 0.05 },
                 { "step", "variant=dom micro_batches=8 steps=4000 " TOP2 " balance=switch:coef=$C,scope=step,mode=exact", 0.05 } },
-      .expect = "loss 0.048 to 0.056 with counts of the micro-batch, 0.0039 to 0.0045 with counts of the step." },
+      .expect = "loss 0.048 to 0.056 with counts of the micro-batch, 0.0039 to 0.0045 with counts of the step.",
+      .note = "As they come, micro is where it was expected, and step is at 0.003 to 0.004 on four seeds and at 0.017 on the first, as far up as top-2 ends on some seeds under any balance. With a "
+              "tuned coefficient the gap narrows from eightfold to fourfold, since micro takes the weakest that is offered; step wins on all seeds either way." },
     { "noisytopk", "noise on the logits and two losses of spread", "arXiv:1701.06538", "cr",
       "Clustered regression, 2 of 8 experts: the balance loss of Switch, against noise with the losses of importance and load, against noise alone.", "maxvio least_share specialisation",
       .arm = { { "topk", TOP2 " balance=switch:coef=$C", 0.01 },
@@ -125,19 +129,26 @@ const sy_experiment sy_experiments[] = {
       "loss_k1 loss_k2 loss_k3 loss_k4 loss_k5 loss_k6 loss_k7 loss_k8",
       .arm = { { "always 8", "steps=4000 slim=true router=smoedropout:moe_top_k_min=8", 0 },
                 { "2 to 8", "steps=4000 slim=true router=smoedropout:moe_top_k_min=2", 0 } },
-      .expect = "from 2 to 8, loss with k = 1 .. 8 about 5.5, 2.4, 1.2, 0.67, 0.36, 0.21, 0.15, 0.13, lower than with all always for k = 1 .. 7 (9 to 14 % at k = 2) and within 5 % at k = 8." },
+      .expect = "from 2 to 8, loss with k = 1 .. 8 about 5.5, 2.4, 1.2, 0.67, 0.36, 0.21, 0.15, 0.13, lower than with all always for k = 1 .. 7 (9 to 14 % at k = 2) and within 5 % at k = 8.",
+      .note = "The verdict is about all 8 experts, where both should be equal within 5 %, and are: 4 %. What the method is for is the rest of the table: the loss falls with every expert that is added, and training from "
+              "2 to 8 is the better one for every k below 8, by 17 % at k = 2. Untuned, the row from 2 to 8 lies within a sixth of what was expected, k by k." },
     { "actgate", "an activation before the softmax of the gate", "arXiv:2401.13875", "cr",
       "Clustered regression, 2 of 8 experts: plain top-2, against the same behind a sigmoid and behind tanh, with a learned temperature. All with the balance loss.", "maxvio specialisation",
       .arm = { { "topk", TOP2 " balance=switch:coef=$C", 0.01 },
                 { "sigmoid", "router=actgate:act=sigmoid balance=switch:coef=$C", 0.01 },
-                { "tanh", "router=actgate:act=tanh balance=switch:coef=$C", 0.01 } } },
+                { "tanh", "router=actgate:act=tanh balance=switch:coef=$C", 0.01 } },
+      .note = "The paper is about how well a gate can be estimated (docs/results/gmoe.md has that), not about loss, and no gain was expected. On four of five seeds both gates are about as good as plain top-2; on the fourth tanh "
+              "ends at eight times its loss." },
     { "perm", "local search over the order of experts", "arXiv:2306.02824", "cr",
       "Clustered regression in which each of the 8 domains has one token id of its own: a random hash table, which sends several domains to one expert and none to others, and COMET, each with and "
       "without a learned order of experts. An order renames experts; it cannot part what a table has put together.", "experts_per_token maxvio specialisation",
       .arm = { { "comet", "ids=1 router=comet:entropy_reg=$C", 0.01 },
                 { "comet, perm", "ids=1 router=comet:entropy_reg=$C edit=perm:perm_steps=500", 0.01 },
                 { "hash", "ids=1 router=hash:table=random", 0 },
-                { "hash, perm", "ids=1 router=hash:table=random edit=perm:perm_steps=500", 0 } } },
+                { "hash, perm", "ids=1 router=hash:table=random edit=perm:perm_steps=500", 0 } }, .against = { [3] = 2 },
+      .note = "The search does what its definition says (its test starts from experts in a wrong, frozen order and finds the right one) and gains little here, because nothing is wrong with an order when experts are "
+              "learned together with it: COMET with the search is lower on two seeds, as good on one, and higher on two. The random table keeps its three empty experts under any order; what it gains, on five of five "
+              "seeds and by less than one per cent, comes from the first 500 steps, in which tokens run all experts." },
     { "scmoe", "strong routing against weak, and strong routing alone", "arXiv:2405.14507", "sums",
       "One trained mixture a seed, 8 experts of which a token uses 2, asked for held-out additions of two-digit numbers behind two solved ones: greedily, and by self-contrast with the best expert that was not "
       "chosen (rank 2) or the last one (rank 7). loss is the share of answers that are not exact; decode_mmadds are millions of multiply-adds a question.", "decode_mmadds",
@@ -168,7 +179,9 @@ const sy_experiment sy_experiments[] = {
                 { "alpha 1", "router=thor consistency=1", 0 },
                 { "alpha 5", "router=thor consistency=5", 0 },
                 { "top-1", "router=topk:top_k=1", 0 } },
-      .expect = "at alpha 0, 1 and 5 divergence between experts 0.064, 0.043 and 0.027, accuracy 0.910, 0.913 and 0.917, loss 0.256, 0.244 and 0.241: each falls or rises with alpha." },
+      .expect = "at alpha 0, 1 and 5 divergence between experts 0.064, 0.043 and 0.027, accuracy 0.910, 0.913 and 0.917, loss 0.256, 0.244 and 0.241: each falls or rises with alpha.",
+      .note = "Divergence falls and accuracy rises with alpha, by as much as expected. Their level, and that of the loss, is that of the five draws of the five centres: the loss differs by 0.06 between draws, and other "
+              "draws were expected. Loss is lowest at alpha 1, on five of five seeds; at alpha 5 it is lower than without on four, which is no difference by the rule." },
     { "rmoe", "a recurrent router against a linear one", "arXiv:2408.06793", "lm-tiny",
       "Equal active experts and tokens: 8 experts of width 128, 2 a token, routed by a linear map in each layer or by a state over the layers (of width 64; its parameters come on top).",
       "parameters active_parameters maxvio specialisation",

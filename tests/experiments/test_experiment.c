@@ -166,7 +166,7 @@ static void test_lm(void **state)
 
 static const sy_experiment tiny = { "tiny", "three arms", "arXiv:0000.00000", "cr", "Does it run?", "maxvio specialisation",
     { { "base", "steps=2 batch_size=16 " TOP2 " balance=switch:coef=$C", 0.1 }, { "other", "steps=2 batch_size=16 router=auxfree:top_k=2,bias_update=$C", 0.003 },
-      { "plain", "steps=2 batch_size=16 " TOP2, 0 } }, NULL, NULL };
+      { "plain", "steps=2 batch_size=16 " TOP2, 0 } }, NULL, NULL, { 0 } };
 
 static int told;
 static char last[200];
@@ -307,6 +307,15 @@ static void test_verdict(void **state)
     expect_in(&page, "\n| 3 | 3.0000 | 2.6000 | 4.0000 |");
     expect_in(&page, "- other: `steps=2 batch_size=16 router=auxfree:top_k=2,bias_update=$C`");
     expect_in(&page, "Nothing was tuned");
+    sy_test_case("another baseline for one arm");
+    sy_experiment other = tiny;
+    sy_bed_context c = context();
+    other.against[2] = 1;
+    sy_buf_clear(&page);
+    sy_expect_ok(sy_experiment_run(&c, &other, &(sy_experiment_options){ .seeds = 4, .store = store }, &page, err));
+    expect_in(&page, "**other against base**");
+    /* 2 - 0.6, 1 - 1.4 ...: plain is base + 1, - 1; other is base - 0.4, - 0.6: differences 1.4, -0.4, 1.4, -0.4 */
+    expect_in(&page, "**plain against other**: +0.5000 (standard error 0.5196), lower on 2 of 4 seeds: no difference at this size.");
     sy_test_case("one seed proves nothing");
     sy_expect_ok(go(store, 1, false, 0, &page, err));
     expect_in(&page, "lower on 1 of 1 seeds: no difference at this size.");

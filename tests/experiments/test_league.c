@@ -228,7 +228,7 @@ static void test_resume(void **state)
     sy_expect_ok(play(o, soon, &again, err));
     same_league(&one, &again);
     sy_test_case("reproduce finds the same run");
-    sy_experiment x = { "x", "two arms", "none", "cr", "Is it there?", "maxvio", { { "topk", "router=topk:top_k=2,norm_topk_prob=true balance=switch:coef=$C", 0.01 }, { NULL } }, NULL, NULL };
+    sy_experiment x = { "x", "two arms", "none", "cr", "Is it there?", "maxvio", { { "topk", "router=topk:top_k=2,norm_topk_prob=true balance=switch:coef=$C", 0.01 }, { NULL } }, NULL, NULL, { 0 } };
     sy_bed_context c = { .eng = &eng, .stop = soon };
     sy_buf page = { 0 };
     left = 0;
