@@ -75,9 +75,9 @@ static void sums(void **state)
 static void answers(void **state)
 {
     (void)state;
-    sy_trial_result not = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=0"), clean = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=0 noise=0"),
-                    tuned = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60 objective=roma:lambda_reg=0"), roma = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60 objective=roma:lambda_warmup_steps=1"),
-                    gates = trial("answers", "tasks=1 steps=120 batch_size=8 tune_steps=60");
+    sy_trial_result not = trial("answers", "tasks=1 steps=60 batch_size=8 tune_steps=0"), clean = trial("answers", "tasks=1 steps=60 batch_size=8 tune_steps=0 noise=0"),
+                    tuned = trial("answers", "tasks=1 steps=60 batch_size=8 tune_steps=20 objective=roma:lambda_reg=0"), roma = trial("answers", "tasks=1 steps=60 batch_size=8 tune_steps=20 objective=roma:lambda_warmup_steps=1"),
+                    gates = trial("answers", "tasks=1 steps=60 batch_size=8 tune_steps=20");
     assert_true(sy_metric_get(&clean, "loss") < sy_metric_get(&not, "loss") && sy_metric_get(&clean, "loss") < log(5) - 0.3);
     assert_true(sy_metric_get(&tuned, "loss") < sy_metric_get(&not, "loss"));
     assert_true(sy_metric_get(&roma, "loss") != sy_metric_get(&tuned, "loss"));
