@@ -155,14 +155,18 @@ const sy_experiment sy_experiments[] = {
       .arm = { { "greedy", "", 0 },
                 { "beta 0.5, rank 2", "decode=scmoe:cd_beta=0.5,student_routed_tok=2", 0 },
                 { "beta 1, rank 2", "decode=scmoe:cd_beta=1,student_routed_tok=2", 0 },
-                { "beta 0.5, rank 7", "decode=scmoe:cd_beta=0.5,student_routed_tok=7", 0 } } },
+                { "beta 0.5, rank 7", "decode=scmoe:cd_beta=0.5,student_routed_tok=7", 0 } },
+      .note = "The paper's gain does not show on a model of this size. Self-contrast answers 2 to 5 questions of 100 fewer exactly, at 1.7 times the work, with both weights and both places of the order that were tried. "
+              "The paper has models of billions of weights and answers of many steps; here two layers add two numbers, and two answers of three are wrong before anything is contrasted." },
     { "rewire", "vectors on router logits, trained on the first half of a row, and none", "Su et al. 2025, Rewiring Experts on the Fly", "sums",
       "One trained mixture a seed; a twentieth of its training rows was in a second language, the rows that are read now all are. loss is nats a token of the answers in the second half of a row, behind the first half; "
       "decode_mmadds are millions of multiply-adds a row, adaptation included.", "decode_mmadds",
       .arm = { { "model alone", "rare=0.05 ask=rare measure=nats", 0 },
                 { "5 steps of 0.01", "rare=0.05 ask=rare measure=nats decode=rewire", 0 },
                 { "5 steps of 0.1", "rare=0.05 ask=rare measure=nats decode=rewire:lr=0.1", 0 },
-                { "all layers, 0.1", "rare=0.05 ask=rare measure=nats decode=rewire:lr=0.1,select=all", 0 } } },
+                { "all layers, 0.1", "rare=0.05 ask=rare measure=nats decode=rewire:lr=0.1,select=all", 0 } },
+      .note = "What the paper says shows at the small rate, and is small: 0.17 % less loss behind the adapted half (0.1 to 1 % was expected at this size), on four of five seeds, at 4.6 times the work. At ten times the rate "
+              "the vectors fit the half that they are trained on and not what follows." },
     { "roma", "routers that are pulled to those of similar samples, against router tuning alone", "arXiv:2511.07419", "answers",
       "A mixture learns 128 facts of 8 tasks, each in four wordings; then noise of four times the size of their weights is added to its gates, and the gates alone are tuned on three of the wordings for 200 steps: by the "
       "task's loss; with the distance to neighbours that were answered rightly on top, neighbours by token embeddings or by n-grams; or not at all. loss is nats of the answers in the fourth wording; noisy_accuracy is that before the tuning, the same for all.",
