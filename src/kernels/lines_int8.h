@@ -7,20 +7,20 @@ typedef struct lines { const uint8_t *p[W / 4]; size_t ld, ld3; } lines;
 static inline lines lines_of(const uint8_t *w, size_t ld)
 {
     lines l = { .ld = ld, .ld3 = 3 * ld };
-    for (int i = 0; i < W / 4; i++) {
+    _Pragma("GCC unroll 4") for (int i = 0; i < W / 4; i++) {
         l.p[i] = w + 4 * (size_t)i * ld;
         __asm__("" : "+r"(l.p[i]));
     }
     __asm__("" : "+r"(l.ld3));
     return l;
 }
-static inline void lines_on(lines *l, size_t bytes) { for (int i = 0; i < W / 4; i++) l->p[i] += bytes; }
+static inline void lines_on(lines *l, size_t bytes) { _Pragma("GCC unroll 4") for (int i = 0; i < W / 4; i++) l->p[i] += bytes; }
 
 /* What a shuffle of 16 bytes is told so that in each of their four lanes byte i becomes byte b[i], or zero for -1; the b are constants. */
 static inline __m128i moves(const int8_t *b)
 {
     uint32_t one = 0, keep = 0;
-    for (int i = 0; i < 4; i++) {
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {          /* known when it is compiled, at -O2 too */
         one |= (uint32_t)(b[i] < 0 ? 0x80 : b[i]) << 8 * i;
         keep |= (b[i] < 0 ? 0u : 0xffu) << 8 * i;
     }
