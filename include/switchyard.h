@@ -25,6 +25,9 @@ const char *sy_version(void);
 
 /* threads 0: as many as the affinity mask and the container allow. kernels NULL: the fastest set of this CPU, else "ref", "avx2", "avx512". */
 sy_status sy_engine_open(sy_engine **out, int threads, const char *kernels, sy_err *err);
+/* Weights in quantised formats (GGUF) meet activations that are rounded to eight bits, a row at a time; routers stay exact. true: no activation is rounded,
+ * which is slower. For models opened from now on; weights that are numbers are not concerned. */
+void      sy_engine_exact(sy_engine *e, bool exact);
 /* After everything that was opened with it. NULL is fine. */
 void      sy_engine_close(sy_engine *e);
 

@@ -27,9 +27,12 @@ sy_status sy_engine_open(sy_engine **out, int threads, const char *kernels, sy_e
     if (!e) return sy_fail(err, SY_ENOMEM, "no memory for an engine");
     sy_status st = sy_engine_init(e, threads, kernels, &sy_builtin_methods, err);
     if (st != SY_OK) { sy_free(e); return st; }
+    e->int8 = true;
     *out = e;
     return SY_OK;
 }
+
+void sy_engine_exact(sy_engine *e, bool exact) { e->int8 = !exact; }
 
 void sy_engine_close(sy_engine *e)
 {

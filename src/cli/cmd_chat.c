@@ -11,13 +11,14 @@
 #include "cli/prompt.h"
 #include "core/json.h"
 
-typedef struct args { const char *system; sy_list set; int context; bool greedy; } args;
+typedef struct args { const char *system; sy_list set; int context; bool greedy, exact; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, system, "system", 0, SY_FLAG_TEXT, "TEXT", "what is said to the model before the conversation"),
     SY_FLAG(args, greedy, "greedy", 0, SY_FLAG_ON, NULL, "always the most likely token"),
     SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
+    SY_FLAG(args, exact, "exact", 0, SY_FLAG_ON, NULL, "stored weights meet float32 activations, not activations rounded to eight bits: slower, and the numbers of switchyard logits"),
     { 0 }
 };
 
@@ -282,6 +283,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     struct sigaction old, own = { .sa_handler = on_interrupt };      /* without SA_RESTART: reading a pipe ends */
     SY_TRY(sy_open_settings(cli, words[0], &c.arg->set, c.arg->greedy, &c.o, &c.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
+    cli->eng.int8 = !c.arg->exact;
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));
     sy_status st = sy_prompter_open(&c.prompter, words[0], tok, err);
     if (st == SY_OK) st = sy_generator_open(&c.g, m, tok, c.arg->context ? c.arg->context : sy_spec_positions(&m->spec), err);

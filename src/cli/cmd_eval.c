@@ -9,7 +9,7 @@
 #include "infer/choices.h"
 #include "model/checkpoint.h"
 
-typedef struct args { sy_list data, edit; const char *choices, *against, *decode, *override; int seq_len, rows, ctx, chunks, prefix, windows; const char *bos; bool perplexity; } args;
+typedef struct args { sy_list data, edit; const char *choices, *against, *decode, *override; int seq_len, rows, ctx, chunks, prefix, windows; const char *bos; bool perplexity, int8; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, data, "data", 'd', SY_FLAG_LIST, "SOURCE", "text to evaluate: file or folder, name=path"),
@@ -20,6 +20,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, ctx, "ctx", 0, SY_FLAG_INT, "N", "with --perplexity: ids of a chunk; default 512"),
     SY_FLAG(args, chunks, "chunks", 0, SY_FLAG_INT, "N", "with --perplexity: only the first N chunks"),
     SY_FLAG(args, bos, "bos", 0, SY_FLAG_TEXT, "ID", "with --perplexity: each chunk begins with this id instead of its own first one"),
+    SY_FLAG(args, int8, "int8", 0, SY_FLAG_ON, NULL, "stored weights meet activations rounded to eight bits, as in generate and chat; routers stay exact"),
     SY_FLAG(args, against, "against", 0, SY_FLAG_TEXT, "DIR", "with --perplexity: KL divergence from this model, and how often both find the same id most likely"),
     SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "with --data: the text token by token, by the model alone and by this decoding method"),
     SY_FLAG(args, prefix, "prefix", 0, SY_FLAG_INT, "N", "with --decode: ids at the beginning of each window that are read as a prompt and not counted; default: half of it"),
@@ -150,6 +151,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     SY_TRY(sy_set_sources(cli, &arg->data, &c.corpus.eval_data, err));
     if (arg->choices) SY_TRY(sy_choices_read(&all, arg->choices, &cli->arena, err));
     SY_TRY(sy_cli_engine(cli, err));
+    cli->eng.int8 = arg->int8;
     sy_status st = sy_open_model(cli, words[0], &m, &tok, err);
     for (int i = 0; st == SY_OK && i < arg->edit.n; i++) st = sy_model_attach(m, arg->edit.v[i], err);
     sy_text_job job = { .model = m, .tok = tok, .files = &arg->data, .against = arg->against, .bos = arg->bos, .ctx = arg->ctx ? arg->ctx : 512, .chunks = arg->chunks };

@@ -9,7 +9,7 @@
 #include "infer/decode.h"
 #include "infer/trace.h"
 
-typedef struct args { const char *prompt, *messages, *system, *trace, *decode, *override; sy_list stop, set, edit; int context; bool greedy, chat, routes; } args;
+typedef struct args { const char *prompt, *messages, *system, *trace, *decode, *override; sy_list stop, set, edit; int context; bool greedy, chat, routes, exact; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, prompt, "prompt", 'p', SY_FLAG_TEXT, "TEXT", "what the text begins with"),
@@ -20,6 +20,7 @@ static const sy_flag flags[] = {
     SY_FLAG_SET(args, set, "max_new_tokens, temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed, ignore_eos", sy_generate_opts),
     SY_FLAG(args, stop, "stop", 0, SY_FLAG_LIST, "TEXT", "end before this text appears"),
     SY_FLAG(args, context, "context", 0, SY_FLAG_INT, "N", "positions; default: what the model takes"),
+    SY_FLAG(args, exact, "exact", 0, SY_FLAG_ON, NULL, "stored weights meet float32 activations, not activations rounded to eight bits: slower, and the numbers of switchyard logits"),
     SY_FLAG(args, routes, "routes", 0, SY_FLAG_ON, NULL, "show the experts of every token, layer by layer"),
     SY_FLAG(args, trace, "trace", 0, SY_FLAG_TEXT, "FILE", "write the experts and weights of every token as a trace (safetensors)"),
     SY_FLAG(args, decode, "decode", 0, SY_FLAG_TEXT, "KEY:OPTIONS", "decoding method, e.g. scmoe:cd_beta=0.5; --set still says how ids are drawn from its scores"),
@@ -236,6 +237,7 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     if (w.arg->override) SY_TRY(sy_override_of(w.arg->override, &w.over, err));
     SY_TRY(sy_open_settings(cli, words[0], &w.arg->set, w.arg->greedy, &w.o, &w.settings, err));
     SY_TRY(sy_cli_engine(cli, err));
+    cli->eng.int8 = !w.arg->exact;
     SY_TRY(sy_open_model(cli, words[0], &m, &tok, err));
     sy_status st = SY_OK;
     for (int i = 0; st == SY_OK && i < w.arg->edit.n; i++) st = sy_model_attach(m, w.arg->edit.v[i], err);

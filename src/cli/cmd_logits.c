@@ -6,12 +6,13 @@
 #include "infer/logits.h"
 #include "model/safetensors.h"
 
-typedef struct args { const char *ids, *out, *dump; int prefill; bool routes; } args;
+typedef struct args { const char *ids, *out, *dump; int prefill; bool routes, int8; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG(args, ids, "ids", 0, SY_FLAG_TEXT, "FILE", "token ids, whole numbers with blanks or commas between them"),
     SY_FLAG(args, out, "out", 'o', SY_FLAG_TEXT, "FILE", "the safetensors file to write"),
     SY_FLAG(args, prefill, "prefill", 0, SY_FLAG_INT, "N", "the first N ids in one pass, the rest one by one through the cache; default: all in one pass"),
+    SY_FLAG(args, int8, "int8", 0, SY_FLAG_ON, NULL, "stored weights meet activations rounded to eight bits, as in generate and chat; routers stay exact"),
     SY_FLAG(args, routes, "routes", 0, SY_FLAG_ON, NULL, "the experts and weights of every token, too"),
     SY_FLAG(args, dump, "dump", 0, SY_FLAG_TEXT, "PATTERN:FILE", "write inner tensors whose names match, as in 'model.layers.3.*:inner.safetensors'"),
     { 0 }
@@ -87,6 +88,7 @@ static sy_status run(sy_cli *cli, void *arg, const char *const *words, int n, sy
     if (a->dump && (!file || file == a->dump || !file[1])) return sy_fail(err, SY_EARG, "--dump is a pattern, a colon and a file: 'model.layers.3.*:inner.safetensors'");
     if (a->dump && !(pattern = sy_arena_printf(&cli->arena, "%.*s", (int)(file - a->dump), a->dump))) return sy_fail(err, SY_ENOMEM, "no memory for the pattern");
     SY_TRY(sy_cli_engine(cli, err));
+    cli->eng.int8 = a->int8;
     SY_TRY(sy_checkpoint_find(words[0], dir, sizeof dir, err));
     sy_status st = sy_model_load(&m, &cli->eng, dir, 0, &ledger, err);
     if (st == SY_OK) sy_log_info(&cli->log, "%s", sy_ledger_summary(&ledger, line, sizeof line));

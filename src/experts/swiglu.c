@@ -26,7 +26,9 @@ static sy_tensor *swiglu_run(void *state, sy_tape *t, const sy_site *at, sy_tens
 {
     const swiglu_state *s = state;
     (void)at, (void)E;
+    sy_hold(t);
     sy_tensor *gate = sy_grouped(t, x, &s->gate->w, first), *up = sy_grouped(t, x, &s->up->w, first);
+    sy_go(t);
     return sy_grouped(t, sy_glu(t, acts[s->hidden_act], gate, up), &s->down->w, first);
 }
 

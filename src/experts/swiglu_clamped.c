@@ -42,8 +42,11 @@ static sy_tensor *clamped_run(void *state, sy_tape *t, const sy_site *at, sy_ten
 {
     const clamped_state *s = state;
     (void)at, (void)E;
-    sy_tensor *g = sy_add_bias_grouped(t, sy_grouped(t, x, &s->gate->w, first), &s->gate_bias->leaf, first);
-    sy_tensor *u = sy_add_bias_grouped(t, sy_grouped(t, x, &s->up->w, first), &s->up_bias->leaf, first);
+    sy_hold(t);
+    sy_tensor *g = sy_grouped(t, x, &s->gate->w, first), *u = sy_grouped(t, x, &s->up->w, first);
+    sy_go(t);
+    g = sy_add_bias_grouped(t, g, &s->gate_bias->leaf, first);
+    u = sy_add_bias_grouped(t, u, &s->up_bias->leaf, first);
     return sy_add_bias_grouped(t, sy_grouped(t, sy_glu_clamped(t, g, u, s->swiglu_alpha, s->swiglu_limit), &s->down->w, first), &s->down_bias->leaf, first);
 }
 

@@ -142,9 +142,12 @@ static sy_tensor *heads(sy_pass *p, int l, sy_tensor *h)
     sy_layer *y = &p->m->layer[l];
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
-    sy_tensor *q = sy__seen(p, l, "self_attn.q_proj", sy_linear(t, h, &y->q->w, sy__leaf(y->q_bias)));
-    sy_tensor *k = sy__seen(p, l, "self_attn.k_proj", sy_linear(t, h, &y->k->w, sy__leaf(y->k_bias)));
-    sy_tensor *v = clip(p, sy__seen(p, l, "self_attn.v_proj", sy_linear(t, h, &y->v->w, sy__leaf(y->v_bias))));
+    sy_hold(t);
+    sy_tensor *q = sy_linear(t, h, &y->q->w, sy__leaf(y->q_bias)), *k = sy_linear(t, h, &y->k->w, sy__leaf(y->k_bias)), *v = sy_linear(t, h, &y->v->w, sy__leaf(y->v_bias));
+    sy_go(t);
+    sy__seen(p, l, "self_attn.q_proj", q);
+    sy__seen(p, l, "self_attn.k_proj", k);
+    v = clip(p, sy__seen(p, l, "self_attn.v_proj", v));
     if (y->q_norm) q = sy__seen(p, l, "self_attn.q_norm", qk_norm(p, q, y->q_norm));
     if (y->k_norm) k = sy__seen(p, l, "self_attn.k_norm", qk_norm(p, k, y->k_norm));
     q = clip(p, q);

@@ -9,10 +9,13 @@ static sy_tensor *dense_ffn(sy_pass *p, int l, sy_tensor *h)
     sy_layer *y = &p->m->layer[l];
     sy_tape *t = p->t;
     const sy_spec *s = &p->m->spec;
-    sy_tensor *up = sy__seen(p, l, "mlp.up_proj", sy_linear(t, h, &y->up->w, sy__leaf(y->up_bias))), *a;
-    if (!s->ffn_gated) a = sy__seen(p, l, "mlp.act_fn", sy_activate(t, sy_spec_act(s), up));
+    sy_hold(t);
+    sy_tensor *up = sy_linear(t, h, &y->up->w, sy__leaf(y->up_bias)), *gate = s->ffn_gated ? sy_linear(t, h, &y->gate->w, sy__leaf(y->gate_bias)) : NULL, *a;
+    sy_go(t);
+    sy__seen(p, l, "mlp.up_proj", up);
+    if (!gate) a = sy__seen(p, l, "mlp.act_fn", sy_activate(t, sy_spec_act(s), up));
     else {
-        sy_tensor *gate = sy__seen(p, l, "mlp.gate_proj", sy_linear(t, h, &y->gate->w, sy__leaf(y->gate_bias)));
+        sy__seen(p, l, "mlp.gate_proj", gate);
         if (p->r->dump && !(s->swiglu_alpha > 0)) sy__seen(p, l, "mlp.act_fn", sy_activate(t, sy_spec_act(s), gate));
         a = s->swiglu_alpha > 0 ? sy_glu_clamped(t, gate, up, s->swiglu_alpha, s->swiglu_limit > 0 ? s->swiglu_limit : INFINITY) : sy_glu(t, sy_spec_act(s), gate, up);
     }

@@ -282,13 +282,12 @@ static sy_tensor *logits_of(sy_block *b, sy_tape *t, const sy_route_in *in, sy_r
 {
     const sy_router_hooks *h = HOOKS(router, b->router);
     sy_weight *w = b->gate ? &b->gate->w : NULL;
-    bool bf16 = t->bf16;
-    t->bf16 = false;                                         /* scores are never narrower than float32 */
+    sy_rounding was = sy_tape_exact(t);                      /* scores are never narrower than float32 */
     sy_tensor *z = seen(t, in, "gate", h->score ? h->score(b->router.s, t, in, w, r) : w ? sy_linear(t, in->x, w, NULL) : NULL);
     const sy_term *e;
     for (int i = 0; (e = edit_of(b, in, i)); i++)
         if (HOOKS(edit, *e)->logits) z = HOOKS(edit, *e)->logits(e->s, t, in, z);
-    t->bf16 = bf16;
+    sy_tape_rounds(t, was);
     return z;
 }
 
@@ -316,10 +315,9 @@ static sy_tensor *run_mixed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_t
     const sy_expert_hooks *x = HOOKS(expert, b->expert);
     sy_mix mix = { 0 };
     sy_err err;
-    bool bf16 = t->bf16;
-    t->bf16 = false;
+    sy_rounding was = sy_tape_exact(t);
     sy_status st = h->mix(b->router.s, t, in, z, &mix, &err);
-    t->bf16 = bf16;
+    sy_tape_rounds(t, was);
     if (st != SY_OK || t->status != SY_OK) return fail(b, t, &b->router, st, &err);
     int S = sy_rows(mix.dispatch), E = b->site.E;
     if (S % E || sy_cols(mix.combine) != S || sy_cols(mix.dispatch) != in->T || sy_rows(mix.combine) != in->T)
@@ -381,27 +379,27 @@ static sy_tensor *choose(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tens
 
 static sy_tensor *run_routed(sy_block *b, sy_tape *t, const sy_route_in *in, sy_tensor *z, sy_route *r, sy_losses *aux, sy_stats *stats)
 {
-    bool bf16 = t->bf16;
-    t->bf16 = false;
+    sy_rounding was = sy_tape_exact(t);
     choose(b, t, in, z, r, aux, stats);
-    t->bf16 = bf16;
+    sy_tape_rounds(t, was);
     return t->status == SY_OK ? run_experts(b, t, in, r) : &t->empty;
 }
 
-static sy_tensor *product(sy_tape *t, const sy_route_in *in, const char *name, sy_tensor *x, sy_param *w, sy_param *bias)
-{
-    return seen(t, in, name, sy_linear(t, x, &w->w, bias ? &bias->leaf : NULL));
-}
+static sy_tensor *product(sy_tape *t, sy_tensor *x, sy_param *w, sy_param *bias) { return sy_linear(t, x, &w->w, bias ? &bias->leaf : NULL); }
 
 static sy_tensor *run_shared(sy_block *b, sy_tape *t, const sy_route_in *in)
 {
-    sy_tensor *x = in->x, *gate = product(t, in, "shared_expert.gate_proj", x, b->shared_gate_proj, b->shared_gate_proj_bias);
-    sy_tensor *up = product(t, in, "shared_expert.up_proj", x, b->shared_up, b->shared_up_bias);
+    sy_tensor *x = in->x;
+    sy_hold(t);
+    sy_tensor *gate = product(t, x, b->shared_gate_proj, b->shared_gate_proj_bias), *up = product(t, x, b->shared_up, b->shared_up_bias);
+    sy_go(t);
+    seen(t, in, "shared_expert.gate_proj", gate);
+    seen(t, in, "shared_expert.up_proj", up);
     if (in->dump) seen(t, in, "shared_expert.act_fn", sy_activate(t, b->shared_act, gate));
-    sy_tensor *y = product(t, in, "shared_expert.down_proj", sy_glu(t, b->shared_act, gate, up), b->shared_down, b->shared_down_bias);
+    sy_tensor *y = seen(t, in, "shared_expert.down_proj", product(t, sy_glu(t, b->shared_act, gate, up), b->shared_down, b->shared_down_bias));
     seen(t, in, "shared_expert", y);
     if (!b->shared_gate) return y;
-    gate = product(t, in, "shared_expert_gate", x, b->shared_gate, NULL);
+    gate = seen(t, in, "shared_expert_gate", product(t, x, b->shared_gate, NULL));
     return sy_mul_rows(t, y, sy_activate(t, SY_ACT_SIGMOID, sy_reshape(t, gate, SY_DIM(sy_rows(x)))));
 }
 

@@ -24,6 +24,7 @@ void sy_engine_uninit(sy_engine *e)
 {
     for (int i = 0; e->scratch && i < e->threads; i++) sy_arena_free(&e->scratch[i]);
     sy_free(e->scratch);
+    sy_arena_free(&e->list);
     sy_free((void *)e->methods.extra);
     sy_pool_close(e->pool);
     *e = (sy_engine){ 0 };

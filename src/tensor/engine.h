@@ -16,8 +16,10 @@ typedef struct sy_engine {
     int               threads;
     const sy_kernels *k;
     sy_arena         *scratch;          /* [threads] one a worker: mark, use, release inside one task */
+    sy_arena          list;             /* of the list of products that runs: its tiles, its rounded rows */
     struct sy_log    *log;              /* borrowed; may be NULL */
     sy_methods        methods;          /* tables are borrowed; `extra` belongs to the engine */
+    bool              int8;             /* forward passes that record nothing round activations to eight bits before they meet stored weights (product.h); false: exact */
     bool              check_nan;        /* SY_CHECK=nan: every op looks for the first value that is not finite */
 } sy_engine;
 

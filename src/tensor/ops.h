@@ -11,6 +11,9 @@
 sy_tensor *sy_linear(sy_tape *t, sy_tensor *x /*[T,K]*/, sy_weight *w /*[N,K]*/, sy_tensor *bias /*[N] or NULL*/);  /* [T,N] = x W^T + bias */
 /* Rows first[e] .. first[e+1]-1 of x meet the matrix of expert e: [n,N]. `first` [E+1] is borrowed until the tape is reset. */
 sy_tensor *sy_grouped(sy_tape *t, sy_tensor *x /*[n,K]*/, sy_weight *w /*[E,N,K]*/, const int *first);
+/* Products of sy_linear and sy_grouped that are made between the two are run by sy_go as one list; until then nothing may read their outputs. */
+void       sy_hold(sy_tape *t);
+void       sy_go(sy_tape *t);
 /* Head h of x meets matrix h of w: [T,H*N] = x_h W_h^T; `forward` false: x [T,H*N] -> [T,H*K] = x_h W_h. W_h are the N rows of w from h * each + at on
  * (absorbed latent attention, arXiv:2405.04434). */
 typedef struct sy_heads { int n_heads, each, at, N; bool forward; } sy_heads;

@@ -21,7 +21,7 @@ const sy_op *const sy_ops[] = {
 
 void sy_tape_init(sy_tape *t, sy_engine *eng, bool record)
 {
-    *t = (sy_tape){ .eng = eng, .record = record, .probe = { .leaf = -1 } };
+    *t = (sy_tape){ .eng = eng, .record = record, .int8 = eng->int8 && !record, .probe = { .leaf = -1 } };
 }
 
 void sy_tape_reset(sy_tape *t)
@@ -30,6 +30,8 @@ void sy_tape_reset(sy_tape *t)
     t->last = NULL;
     t->status = SY_OK;
     t->leaves = 0;
+    t->holds = false;
+    t->held = NULL;
 }
 
 void sy_tape_free(sy_tape *t) { sy_arena_free(&t->arena); t->last = NULL; }
@@ -103,6 +105,7 @@ sy_node *sy_node_new(sy_tape *t, const sy_op *op, int n_in, sy_tensor *const *in
     n->op = op;
     n->tape = t;
     n->bf16 = t->bf16;
+    n->int8 = t->int8;
     n->n_in = n_in;
     n->n_w = n_w;
     for (int i = 0; i < n_in; i++) n->in[i] = in[i];

@@ -28,6 +28,7 @@ struct sy_node {
     sy_weight   *w[SY_MAX_W];
     int          n_in, n_w;
     bool         bf16;                  /* its products, forward and backward, are in bfloat16: the tape's setting when it was made */
+    bool         int8;                  /* forward products of stored weights round activations to eight bits: the tape's setting when it was made */
     sy_tensor   *out;
     void        *arg, *aux;             /* both in the tape's arena */
     sy_node     *prev;                  /* recorded before it */
@@ -41,6 +42,9 @@ struct sy_tape {
     sy_node   *last;
     bool       record;                  /* false: evaluation and serving, nothing is kept for backward */
     bool       bf16;                    /* products of weights round their operands to bfloat16; off around what decides where tokens go */
+    bool       int8;                    /* products of stored weights round activations to eight bits; the engine's setting, never with `record`; off as bf16 is */
+    bool       holds;                   /* between sy_hold and sy_go */
+    struct sy_held *held;               /* products that wait for sy_go, newest first */
     bool       replay;                  /* second run of a recomputed part: counters and logs stay still */
     sy_status  status;
     sy_err     err;
@@ -57,6 +61,16 @@ void      sy_tape_reset(sy_tape *t);                              /* forgets eve
 void      sy_tape_free(sy_tape *t);
 sy_status sy_tape_status(const sy_tape *t, sy_err *err);          /* the first failure, or SY_OK */
 sy_tensor *sy_tape_fail(sy_tape *t, sy_status status, const char *fmt, ...) SY_PRINTF(3, 4);  /* makes an error stick; returns &t->empty */
+
+/* From here on nothing is rounded on its way into a product; returns how it was, for sy_tape_rounds. */
+typedef struct sy_rounding { bool bf16, int8; } sy_rounding;
+static inline sy_rounding sy_tape_exact(sy_tape *t)
+{
+    sy_rounding was = { t->bf16, t->int8 };
+    t->bf16 = t->int8 = false;
+    return was;
+}
+static inline void sy_tape_rounds(sy_tape *t, sy_rounding r) { t->bf16 = r.bf16, t->int8 = r.int8; }
 
 sy_tensor *sy_new(sy_tape *t, int nd, const int *dim);            /* real, not initialised; &t->empty after an error */
 sy_tensor *sy_new_like(sy_tape *t, const sy_tensor *a);

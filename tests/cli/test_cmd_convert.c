@@ -181,8 +181,31 @@ static void wrong_use(void **state)
     }
 }
 
+/* Stored weights on eight bits: the same bits for ids in one pass or one by one and for any threads, near to the exact logits, which are what is asked for without a word. */
+static void on_eight_bits(void **state)
+{
+    static const char *const types[] = { "q8_0", "q4_0", "mxfp4" };
+    (void)state;
+    FILE *f = fopen(in_dir("ids.txt"), "w");
+    assert_non_null(f);
+    for (int i = 0; i < 24; i++) fprintf(f, "%d ", i * 7 % 40);
+    fclose(f);
+    for (size_t i = 0; i < SY_COUNT(types); i++) {
+        char file[400];
+        snprintf(file, sizeof file, "%s", in_dir("e.gguf"));
+        sy_test_case("%s", types[i]);
+        assert_int_equal(run("convert %s %s --type %s --replace", dir, file, types[i]), 0);
+        assert_int_equal(run("logits %s --ids %s -o %s --routes -q", file, in_dir("ids.txt"), in_dir("exact.st")), 0);
+        assert_int_equal(run("logits %s --ids %s -o %s --routes --int8 -q -t 2", file, in_dir("ids.txt"), in_dir("once.st")), 0);
+        assert_int_equal(run("logits %s --ids %s -o %s --routes --int8 -q -t 1 --prefill 3", file, in_dir("ids.txt"), in_dir("apart.st")), 0);
+        assert_int_equal(run("cmp %s %s", in_dir("once.st"), in_dir("apart.st")), 0);
+        assert_int_equal(run("cmp %s %s", in_dir("once.st"), in_dir("exact.st")), 1);
+        assert_int_equal(run("cmp %s %s --atol 0.02", in_dir("once.st"), in_dir("exact.st")), 0);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(shards), cmocka_unit_test(types), cmocka_unit_test(importances), cmocka_unit_test(wrong_use) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(shards), cmocka_unit_test(types), cmocka_unit_test(on_eight_bits), cmocka_unit_test(importances), cmocka_unit_test(wrong_use) };
     return cmocka_run_group_tests(tests, make_model, NULL);
 }

@@ -37,7 +37,7 @@ static void linear_f(sy_node *n)
     if (acc) sy_each(n->tape->eng, T, N, bias_rows, &(struct bias){ bias->x, n->out->x, (size_t)N });    /* the first term of each chain */
     sy_gemm_job j = { .M = T, .N = N, .K = K, .A = x->x, .ars = (size_t)K, .aks = 1, .type = w->type, .B = w->data, .bks = (size_t)K, .rows = true, .acc = acc,
                       .panels = w->panels, .C = n->out->x, .ldc = (size_t)N };
-    sy_node_gemm(n, &j, 1);
+    sy_node_gemm_held(n, &j, 1);
 }
 
 static void linear_b(sy_node *n)
@@ -105,7 +105,8 @@ static void grouped_run(sy_node *n, const sy_real *dy, sy_real *dx, bool fresh, 
         if (dx) j[jobs++] = (sy_gemm_job){ .M = rows, .N = (int)K, .K = (int)N, .A = dy + r0 * N, .ars = N, .aks = 1, .type = w->type, .B = we, .bks = K, .acc = !fresh, .C = dx + r0 * K, .ldc = K };
         if (dw) j[jobs++] = (sy_gemm_job){ .M = (int)N, .N = (int)K, .K = rows, .A = dy + r0 * N, .ars = 1, .aks = N, .B = xe, .bks = K, .acc = true, .C = dw + e * N * K, .ldc = K };
     }
-    sy_node_gemm(n, j, jobs);
+    if (dy) sy_node_gemm(n, j, jobs);
+    else sy_node_gemm_held(n, j, jobs);
 }
 
 static void grouped_f(sy_node *n) { grouped_run(n, NULL, NULL, false, NULL); }
