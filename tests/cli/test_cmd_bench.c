@@ -15,7 +15,7 @@ static double number(json_t *v, const char *key)
 
 static void test_rows(void **state)
 {
-    static const struct { const char *name, *flags; double tokens; } cases[] = { { "train", "-b 2 -l 8", 16 }, { "train", "-b 2 -l 8 --bf16", 16 }, { "prefill", "-l 8", 8 }, { "decode", "-l 8", 1 } };
+    static const struct { const char *name, *flags; double tokens; } cases[] = { { "train", "-b 2 -l 8", 16 }, { "train", "-b 2 -l 8 --bf16", 16 }, { "prefill", "-l 8", 8 }, { "decode", "-l 8", 1 }, { "decode", "-l 8 --exact", 1 }, { "batch", "-l 4 -b 5", 5 } };
     (void)state;
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
         sy_test_case("%s", cases[i].name);
@@ -28,7 +28,13 @@ static void test_rows(void **state)
         sy_expect_near("share of the peak", number(v, "share_of_flops"), per_s * flops / peak, 0, 1e-9);
         assert_true(number(v, "peak_read") > 0 && number(v, "threads") == 1);
         assert_true(json_is_string(json_object_get(v, "kernels")) && json_is_string(json_object_get(v, "commit")));
-        assert_int_equal(json_object_size(v), 12);
+        assert_true(number(v, "peak_int8") > 0);
+        bool served = strcmp(cases[i].name, "train") != 0;
+        assert_int_equal(json_object_size(v), served ? 16 : 13);
+        if (served) {
+            sy_expect_near("share of reading", number(v, "share_of_read"), per_s * number(v, "bytes_per_token") / number(v, "peak_read"), 0, 1e-9);
+            sy_expect_near("share of the bytes' peak", number(v, "share_of_int8"), per_s * flops / number(v, "peak_int8"), 0, 1e-9);
+        }
         json_decref(v);
     }
 }
@@ -50,16 +56,16 @@ static void test_peak(void **state)
     int head = 0, body = 0;
     for (const char *c = text(); c < row; c++) head += *c == ',';
     for (const char *c = row; *c; c++) body += *c == ',';
-    assert_true(head == 12 && body == 12);
+    assert_true(head == 16 && body == 16);
 }
 
 static void test_wrong_use(void **state)
 {
     static const struct { const char *args, *part; int code; } cases[] = {
-        { "bench", "something is missing", 2 }, { "bench walk --seconds 0.002", "there are peak, train, prefill, decode", 2 }, { "bench peak --seconds 0", "GFLOP", 0 },
+        { "bench", "something is missing", 2 }, { "bench walk --seconds 0.002", "there are peak, train, prefill, decode, batch", 2 }, { "bench train model.gguf", "takes no model", 2 }, { "bench decode model.gguf --set hidden_size=8", "model.gguf is as it is", 2 }, { "bench peak --seconds 0", "GFLOP", 0 },
         { "bench peak --seconds 100", "outside 0.001 .. 60", 2 }, { "bench train -r 1000", "at most 100", 2 }, { "bench train -b -3", "not a whole number of 0 or more", 2 },
         { "bench train --seconds 0.002 -b 1000000 -l 1000000", "is too large", 2 }, { "bench train --seconds 0.002 --set hiden_size=3", "did you mean 'hidden_size'", 2 },
-        { "bench train --seconds 0.002 --set hidden_size", "write KEY=VALUE", 2 }, { "bench train --seconds 0.002 --set hidden_size=33", "33 is not a multiple", 2 }, { "bench prefill --seconds 0.002 -l 64 --set max_position_embeddings=32", "32 positions is full", 1 },
+        { "bench train --seconds 0.002 --set hidden_size", "write KEY=VALUE", 2 }, { "bench train --seconds 0.002 --set hidden_size=33", "33 is not a multiple", 2 }, { "bench prefill --seconds 0.002 -l 64 --set max_position_embeddings=32", "takes 32 positions; give a smaller --length", 2 },
     };
     (void)state;
     for (size_t i = 0; i < SY_COUNT(cases); i++) {
@@ -68,8 +74,20 @@ static void test_wrong_use(void **state)
     }
 }
 
+/* Bytes of a token, of a model whose parts are counted by hand: 2 of 4 experts, one row of the embedding, the router and the norms in float32, keys and values. */
+static void test_bytes(void **state)
+{
+    (void)state;
+    enum { D = 64, E = 4, K = 2, F = 32, V = 40, L = 2 };
+    if (run("bench decode --seconds 0.002 -r 2 -l 4 -t 1 -q --json --set vocab_size=40 --set hidden_size=64 --set num_hidden_layers=2 --set num_attention_heads=2 --set num_experts=4 --set moe_intermediate_size=32")) fail_msg("%s", text());
+    json_t *v = said_json();
+    double context = 4 + 2 + 1, weights = L * (K * 3.0 * F * D + 4.0 * D * D + E * D + 2 * D) + D + (double)V * D + D;      /* the last D: a row of the embedding */
+    sy_expect_near("bytes", number(v, "bytes_per_token"), 4 * (weights + L * 2.0 * D * context), 0, 1e-9);
+    json_decref(v);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_peak), cmocka_unit_test(test_wrong_use) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes), cmocka_unit_test(test_peak), cmocka_unit_test(test_wrong_use) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
