@@ -220,7 +220,7 @@ static const char *about(const sy_league_options *o, const sy_trials *t, int see
 {
     char part[160];
     snprintf(part, sizeof part, is_lm(o) ? "The full league: %d runs of a minute or two. " : "The short league: %d runs of some seconds. ", t->done - t->refused);
-    if (t->missing) snprintf(part, sizeof part, "A part of the league: %d of %d runs are in; an arm stands in the tables when all of its own are. ", t->done, t->done + t->missing);
+    if (t->missing) snprintf(part, sizeof part, "A part of the %s league: %d of %d runs are in; an arm stands in the tables when all of its own are. ", is_lm(o) ? "full" : "short", t->done, t->all);
     return sy_arena_printf(a, "%s%s All arms have equal tokens but where equal work is said, %d seeds and the same data. %s%sHeld-out loss is taken in serving mode, but for methods that have no causal form; a "
                            "verdict needs a difference of more than twice its standard error, seed by seed.",
                            part, is_lm(o) ? "A byte-level language model of 3 layers and width 64, 1000 steps of 2048 bytes; loss in nats per byte."

@@ -287,10 +287,32 @@ static void big(sy_buf *o, double v)
     else sy_buf_text(o, " |");
 }
 
+static bool any_result(const sy_league_group *g)
+{
+    for (int i = 0; i < g->n; i++) if (!g->row[i].why) return true;
+    return false;
+}
+
+/* Rows without a result, those with the same reason together; one before `i` has told it for row i. */
+static void reasons_markdown(const sy_league_group *g, sy_buf *o)
+{
+    for (int i = 0, told = 0; i < g->n; i++) {
+        bool again = !g->row[i].why;
+        int n = 0;
+        for (int k = 0; k < i && !again; k++) again = g->row[k].why && !strcmp(g->row[k].why, g->row[i].why);
+        if (again) continue;
+        sy_buf_text(o, told++ ? "- " : "\n- ");
+        for (int k = i; k < g->n; k++)
+            if (g->row[k].why && !strcmp(g->row[k].why, g->row[i].why)) sy_buf_printf(o, "%s%s", n++ ? ", " : "", g->row[k].name);
+        sy_buf_printf(o, " %s no result: %s.\n", n > 1 ? "have" : "has", g->row[i].why);
+    }
+}
+
 static void group_markdown(const sy_league *l, const sy_league_group *g, sy_buf *o)
 {
-    sy_buf_printf(o, "\n## %s\n\n%s\n\n| method | loss, mean (sd) | difference (standard error) | lower on | verdict | training loss | MaxVio | experts a token | FLOPs a token | in training | parameters | lr x | coefficient |\n"
-                     "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n", g->title, g->what);
+    sy_buf_printf(o, "\n## %s\n\n%s\n", g->title, g->what);
+    if (any_result(g)) sy_buf_text(o, "\n| method | loss, mean (sd) | difference (standard error) | lower on | verdict | training loss | MaxVio | experts a token | FLOPs a token | in training | parameters | lr x | coefficient |\n"
+                     "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < g->n; i++) {
         const sy_league_row *r = &g->row[i];
         if (r->why) continue;
@@ -304,8 +326,7 @@ static void group_markdown(const sy_league *l, const sy_league_group *g, sy_buf 
         if (r->coef) sy_buf_printf(o, " %.3g |\n", r->coef);
         else sy_buf_text(o, " |\n");
     }
-    for (int i = 0, n = 0; i < g->n; i++)
-        if (g->row[i].why) sy_buf_printf(o, "%s- %s has no result: %s.\n", n++ ? "" : "\n", g->row[i].name, g->row[i].why);
+    reasons_markdown(g, o);
 }
 
 static void seeds_markdown(const sy_league *l, const sy_league_group *g, sy_buf *o)
@@ -344,8 +365,8 @@ sy_status sy_league_markdown(const sy_league *l, sy_buf *o, sy_err *err)
     sy_buf_printf(o, "# %s\n\n%s\n", l->title, l->about);
     for (int k = 0; k < l->groups; k++) {
         group_markdown(l, &l->group[k], o);
-        if (l->domains) domains_markdown(l, &l->group[k], o);
-        seeds_markdown(l, &l->group[k], o);
+        if (l->domains && any_result(&l->group[k])) domains_markdown(l, &l->group[k], o);
+        if (any_result(&l->group[k])) seeds_markdown(l, &l->group[k], o);
         for (int i = 0; i < l->group[k].n; i++) edge = edge || l->group[k].row[i].edge;
     }
     if (edge) sy_buf_text(o, "\n\\* tuning ended at an end of its grid: a wider one might find a lower loss.\n");

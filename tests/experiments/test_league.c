@@ -221,7 +221,7 @@ static void test_resume(void **state)
     assert_string_equal(row_of(&again, 1, "topk, K = 1")->why, "seeds: 1 of 4 runs are in");
     assert_string_equal(row_of(&again, 0, "auxfree")->why, "no run is in: not made yet, or refused");
     assert_string_equal(row_of(&again, 2, "comet")->why, "no run is in: not made yet, or refused");
-    assert_non_null(strstr(again.about, "A part of the league: 5 of 20 runs are in"));
+    assert_non_null(strstr(again.about, "A part of the short league: 5 of 20 runs are in"));
     o.so_far = false, o.only = "auxfree,hash", o.store = in_dir("cut2"), o.side_by_side = 2;
     sy_test_case("all of it from the store");
     left = 0;

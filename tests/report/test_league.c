@@ -71,6 +71,13 @@ static void test_text(void **state)
     expect_in(&b, "- low <b>: `router=a<b:k=$C`");
     expect_in(&b, "- out has no result: no causal form & so on.");
     expect_in(&b, "| tie | 5.0000 | 6.0000 |");
+    sy_test_case("rows with the same reason are told together");
+    r[2].why = r[3].why = r[4].why;
+    r[0].why = "stopped";
+    sy_buf_clear(&b);
+    sy_expect_ok(sy_league_markdown(&l, &b, err));
+    expect_in(&b, "\n\n- low <b> has no result: stopped.\n- tie, high, out have no result: no causal form & so on.\n");
+    r[0].why = r[2].why = r[3].why = NULL;
     sy_test_case("losses of 0.05 and more have four decimals; the arms of a second group of the same settings are told once");
     for (int i = 0; i < 4; i++) r[i].loss += 1;
     g.again = true;
