@@ -259,7 +259,7 @@ static int room_for(const sy_methods *m)
  * arms rather than the tuning of all. */
 static int batch_of(const roster *r, int from)
 {
-    int n = 0, runs = 0, enough = 4 * (r->o->side_by_side > 1 ? r->o->side_by_side : 1);
+    int n = 0, runs = 0, enough = r->o->side_by_side > 1 ? 4 * r->o->side_by_side : 1;
     while (from + n < r->n && (!n || runs < enough) && (r->p[from + n].group < BASES) == (r->p[from].group < BASES)) runs += sy_arm_tuning_runs(&r->p[from + n++].arm);
     return n;
 }
