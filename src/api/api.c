@@ -205,7 +205,7 @@ static sy_status trainer_open(sy_trainer *t, const char *settings, sy_err *err)
     if (!src.n_train) return sy_fail(err, SY_EARG, "no data: give data=FILE-OR-FOLDER");
     SY_TRY(sy_data_open(&t->data, &src, &c->data, t->tok, (uint64_t)c->train.seed, err));
     t->stepper = (sy_stepper){ .data = t->data, .optim = &c->train.optim, .seed = (uint64_t)c->train.seed, .batch_size = c->train.batch_size,
-                               .micro_batch_size = c->train.micro_batch_size, .z_loss = c->train.z_loss, .label_smoothing = c->train.label_smoothing, .bf16 = c->train.dtype == SY_BFLOAT16,
+                               .micro_batch_size = c->train.micro_batch_size, .z_loss = c->train.z_loss, .label_smoothing = c->train.label_smoothing, .bf16 = c->train.dtype == SY_BFLOAT16, .recompute = c->train.recompute == SY_RECOMPUTE_LAYERS,
                                .steps = c->train.steps ? c->train.steps : 1 };
     sy_tape_init(&t->stepper.tape, t->eng, true);
     SY_TRY(sy_model_new(&t->stepper.model, t->eng, &c->model, SY_MODEL_TRAIN, (uint64_t)c->train.seed, err));

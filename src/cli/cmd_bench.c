@@ -19,7 +19,7 @@
 #include "kernels/peak.h"
 #include "train/step.h"
 
-typedef struct args { sy_list set; int repeat, batch, length; double seconds; bool csv, bf16, exact; const char *model; } args;
+typedef struct args { sy_list set; int repeat, batch, length; double seconds; bool csv, bf16, exact, recompute; const char *model; } args;
 
 static const sy_flag flags[] = {
     SY_FLAG_SET(args, set, "keys of the model (switchyard help config)", sy_spec_opts),
@@ -28,6 +28,7 @@ static const sy_flag flags[] = {
     SY_FLAG(args, length, "length", 'l', SY_FLAG_INT, "N", "tokens of a row or prompt, default 512; decode, batch: tokens of the context, default 64"),
     SY_FLAG(args, exact, "exact", 0, SY_FLAG_ON, NULL, "prefill, decode, batch: stored weights meet float32 activations, not activations rounded to eight bits"),
     SY_FLAG(args, bf16, "bf16", 0, SY_FLAG_ON, NULL, "train, peak: products in bfloat16, as dtype=bfloat16 trains; the peak is that of its instructions where there are some"),
+    SY_FLAG(args, recompute, "recompute", 0, SY_FLAG_ON, NULL, "train: layers are made again in backward, as recompute=layers trains"),
     SY_FLAG(args, seconds, "seconds", 0, SY_FLAG_REAL, "S", "of each probe of a peak; default 0.3"),
     SY_FLAG(args, csv, "csv", 0, SY_FLAG_ON, NULL, "one row of comma-separated values, with a header"),
     { 0 }
@@ -161,7 +162,7 @@ static sy_status bench_train(sy_cli *cli, const args *a, row *r, sy_err *err)
     SY_TRY(batch_of(&cli->arena, rows, length, s.vocab_size, &b, err));
     SY_TRY(sy_model_new(&m, &cli->eng, &s, SY_MODEL_TRAIN, 1, err));
     sy_opt_defaults(sy_optim_opts, &o);
-    sy_stepper step = { .model = m, .optim = &o, .seed = 1, .batch_size = rows, .bf16 = a->bf16, .steps = n + WARM_UP };
+    sy_stepper step = { .model = m, .optim = &o, .seed = 1, .batch_size = rows, .bf16 = a->bf16, .recompute = a->recompute, .steps = n + WARM_UP };
     sy_step_result res;
     sy_tape_init(&step.tape, &cli->eng, true);
     sy_status st = sy_stepper_learn(&step, err);

@@ -36,7 +36,7 @@ static sy_status open_bed(bed *b, const sy_bed_context *c, const sy_trial *trial
     sy_config *f = &b->config;
     SY_TRY(open_data(b, c, trial, err));
     b->stepper = (sy_stepper){ .data = b->data, .optim = &f->train.optim, .seed = trial->seed, .batch_size = f->train.batch_size, .micro_batch_size = f->train.micro_batch_size,
-                               .z_loss = f->train.z_loss, .label_smoothing = f->train.label_smoothing, .bf16 = f->train.dtype == SY_BFLOAT16, .steps = f->train.steps, .most_madds = (uint64_t)(1e9 * trial->gmadds) };
+                               .z_loss = f->train.z_loss, .label_smoothing = f->train.label_smoothing, .bf16 = f->train.dtype == SY_BFLOAT16, .recompute = f->train.recompute == SY_RECOMPUTE_LAYERS, .steps = f->train.steps, .most_madds = (uint64_t)(1e9 * trial->gmadds) };
     sy_tape_init(&b->stepper.tape, c->eng, true);
     SY_TRY(sy_model_new(&b->stepper.model, c->eng, &f->model, SY_MODEL_TRAIN, trial->seed, err));
     SY_TRY(sy_stepper_learn(&b->stepper, err));

@@ -44,7 +44,7 @@ static sy_tensor *sparse_ffn(sy_pass *p, int l, sy_tensor *h)
                        .batch_key = sy_key(r->seed, SY_FOR_ROUTE_BATCH, (uint64_t)(r->step + r->ahead), (uint64_t)r->micro << 32 | (uint64_t)r->pass, (uint64_t)l),
                        .step = r->step, .steps = r->steps, .progress = r->progress, .micro = r->micro, .n_micro = r->n_micro ? r->n_micro : 1,
                        .pass = r->pass, .n_pass = r->n_pass ? r->n_pass : 1, .carry = p->carry, .over = r->over, .again = r->again ? r->again[nth] : NULL, .n_seq = b->n_seg,
-                       .edit = r->edits ? &r->edits[nth] : NULL };
+                       .edit = r->edits ? &r->edits[nth] : NULL, .counts = p->counts };
     for (int i = 0; i < 4; i++) in.back[i] = p->back[i];
     struct inside inside = { p, l };
     const sy_dump dump = { from_block, &inside };
@@ -136,6 +136,107 @@ static sy_tensor *layer(sy_pass *p, int l, sy_tensor *x)
     return sy_add(t, x1, times(t, ffn(p, l, sy__seen(p, l, "post_attention_layernorm", norm(p, seen, y->norm2, y->norm2_bias))), by));
 }
 
+/* --- layers that are computed again in backward ------------------------------------------------------------------------- */
+
+/* One layer of one pass: all that its two runs read, beside inputs and weights. */
+struct twice {
+    sy_pass   pass;
+    sy_run    run;
+    int       l;
+    sy_losses losses;                   /* those of the run at hand */
+    sy_route *route;                    /* ... and its route, or NULL */
+    sy_counts counts;                   /* as they were before the first run */
+};
+
+enum { MOST_LOSSES = SY_MAX_PART_OUT - 4 };          /* beside the layer's output, the carried state, and weights and probabilities of a route */
+
+/* Outputs: x; the carried state, where routers carry; losses; weights and probabilities of the route, where routes are wanted and have them. */
+static int run_twice(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    struct twice *a = arg;
+    sy_pass p = a->pass;
+    sy_run run = a->run;
+    const sy_layer *y = &p.m->layer[a->l];
+    int n = 0;
+    a->losses = (sy_losses){ 0 };
+    if (run.losses) run.losses = &a->losses;
+    if (run.routes && !(run.routes = sy_tape_alloc(t, (size_t)p.m->n_sparse + 1, sizeof *run.routes))) return 0;
+    if (t->replay) run.dump = NULL, run.stats = NULL;
+    p.r = &run;
+    if (p.carry) p.carry = in[1];
+    if (y->sparse && t->replay) p.counts = &a->counts;
+    out[n++] = layer(&p, a->l, in[0]);
+    if (p.carry) out[n++] = p.carry;
+    if (a->losses.n > MOST_LOSSES) {
+        sy_tape_fail(t, SY_EUNSUP, "layer %d makes %d losses; a layer that is computed again may make %d: set recompute=none", a->l, a->losses.n, MOST_LOSSES);
+        return 0;
+    }
+    for (int i = 0; i < a->losses.n; i++) out[n++] = a->losses.l[i].value;
+    a->route = run.routes && y->sparse ? run.routes[y->block.site.nth] : NULL;
+    if (a->route) out[n++] = a->route->weight;
+    if (a->route && a->route->probs) out[n++] = a->route->probs;
+    return t->status == SY_OK ? n : 0;
+}
+
+static bool copy_counts(sy_tape *t, struct twice *a, const sy_block *b)
+{
+    size_t cols = (size_t)b->site.E + (size_t)b->site.Z;
+    int64_t *c = sy_tape_alloc(t, 5 * cols, sizeof *c);
+    if (!c) return false;
+    int64_t *const from[] = { b->counts.micro, b->counts.seen, b->counts.full, b->counts.prev, b->counts.dropped };
+    for (size_t i = 0; i < 5; i++) memcpy(c + i * cols, from[i], cols * sizeof *c);
+    a->counts = (sy_counts){ c, c + cols, c + 2 * cols, c + 3 * cols, c + 4 * cols };
+    return true;
+}
+
+static bool copy_slots(sy_tape *t, const sy_route *from, sy_route *to)
+{
+    to->first_slot = sy_tape_alloc(t, (size_t)from->T + 1, sizeof *to->first_slot);
+    to->expert = sy_tape_alloc(t, (size_t)from->n + 1, sizeof *to->expert);
+    if (!to->first_slot || !to->expert) return false;
+    memcpy(to->first_slot, from->first_slot, ((size_t)from->T + 1) * sizeof *to->first_slot);
+    memcpy(to->expert, from->expert, (size_t)from->n * sizeof *to->expert);
+    return true;
+}
+
+/* The route of a layer, for who reads it behind the pass. */
+static sy_route *copy_route(sy_tape *t, const sy_route *from, sy_tensor *weight, sy_tensor *probs, sy_tensor *carry)
+{
+    sy_route *r = sy_tape_alloc(t, 1, sizeof *r), *own = from->own ? sy_tape_alloc(t, 1, sizeof *own) : NULL;
+    if (!r || (from->own && !own)) return NULL;
+    *r = *from;
+    if (own) {
+        *own = *from->own;
+        if (!copy_slots(t, from->own, own)) return NULL;
+    }
+    r->own = own;
+    r->weight = weight;
+    r->probs = probs;
+    r->carry = from->carry ? carry : NULL;
+    r->aux = NULL;
+    return copy_slots(t, from, r) ? r : NULL;
+}
+
+static sy_tensor *layer_twice(sy_pass *p, int l, sy_tensor *x)
+{
+    sy_tape *t = p->t;
+    const sy_layer *y = &p->m->layer[l];
+    sy_tensor *in[] = { x, p->carry }, *out[SY_MAX_PART_OUT];
+    struct twice *a = sy_tape_alloc(t, 1, sizeof *a);
+    if (!a) return &t->empty;
+    *a = (struct twice){ .pass = *p, .run = *p->r, .l = l };
+    if (y->sparse && !copy_counts(t, a, &y->block)) return &t->empty;
+    int outs = sy_recompute(t, run_twice, a, p->carry ? 2 : 1, in, out), n = 1;
+    if (!outs) return &t->empty;
+    if (p->carry) p->carry = out[n++];
+    for (int i = 0; i < a->losses.n; i++) sy_losses_add(t, p->r->losses, a->losses.l[i].name, a->losses.l[i].layer, out[n++]);
+    if (a->route) {
+        sy_tensor *weight = out[n++], *probs = a->route->probs ? out[n++] : NULL;
+        p->r->routes[y->block.site.nth] = copy_route(t, a->route, weight, probs, p->carry);
+    }
+    return out[0];
+}
+
 /* x, when the files that weights lie in are still what they were. */
 static sy_tensor *if_whole(const sy_model *m, sy_tape *t, sy_tensor *x)
 {
@@ -149,7 +250,7 @@ sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
     sy_pass p = { .m = m, .t = t, .b = b, .r = r };
     if (sy__attention_open(&p) != SY_OK || (m->n_sparse && open_routes(&p) != SY_OK)) return &t->empty;
     sy_tensor *x = embed(&p);
-    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", layer(&p, l, x));
+    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", r->recompute && t->record ? layer_twice(&p, l, x) : layer(&p, l, x));
     if_whole(m, t, x);
     if (r->kv && t->status == SY_OK)
         for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;

@@ -17,6 +17,7 @@ typedef struct sy_pass {                /* what all layers of one pass share */
     const int      *back[4];
     uint64_t       *key;                /* [T] of the layer at hand */
     sy_tensor      *carry;
+    const sy_counts *counts;            /* of the layer at hand, in its second run: what the first began with; else NULL */
 } sy_pass;
 
 static inline sy_tensor *sy__leaf(sy_param *p) { return p ? &p->leaf : NULL; }

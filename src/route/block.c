@@ -240,12 +240,12 @@ static void touch(sy_block *b, const sy_route *r)
     }
 }
 
-/* Slots wanted, before drops. Nothing moves in a second run of the same tokens, nor in evaluation and serving. */
+/* Slots wanted, before drops. Nothing moves in evaluation and serving, and in a second run of the same tokens only the copies that came with it. */
 static void count(sy_block *b, const sy_tape *t, const sy_route_in *in, const sy_route *r)
 {
-    const sy_counts *c = &b->counts;
+    const sy_counts *c = in->counts;
     int cols = r->E + r->Z;
-    if (t->replay || in->again || (in->mode != SY_TRAIN && in->mode != SY_COUNT_PASS)) return;
+    if ((t->replay && c == &b->counts) || in->again || (in->mode != SY_TRAIN && in->mode != SY_COUNT_PASS)) return;
     memset(c->micro, 0, (size_t)cols * sizeof *c->micro);
     for (int s = 0; s < r->n; s++) {
         c->micro[sy_wanted(r->expert[s])]++;
@@ -253,7 +253,7 @@ static void count(sy_block *b, const sy_tape *t, const sy_route_in *in, const sy
     }
     int64_t *sum = in->mode == SY_TRAIN ? c->seen : c->full;
     for (int e = 0; e < cols; e++) sum[e] += c->micro[e];
-    if (in->mode == SY_TRAIN) touch(b, r);
+    if (in->mode == SY_TRAIN && !t->replay) touch(b, r);
 }
 
 static sy_tensor *fail(sy_block *b, sy_tape *t, const sy_term *term, sy_status st, const sy_err *err)
@@ -410,7 +410,7 @@ sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux,
     if (sy_cols(in.x) != b->site.D || sy_rows(in.x) != in.T)
         return sy_tape_fail(t, SY_ESHAPE, "layer %d: sparse block of width %d got %d x %d values for %d tokens", b->site.layer, b->site.D, sy_rows(in.x), sy_cols(in.x), in.T);
     in.site = &b->site;
-    in.counts = &b->counts;
+    if (!in.counts || !t->replay) in.counts = &b->counts;
     sy_route *r = sy_tape_alloc(t, 1, sizeof *r);
     if (!r) return &t->empty;
     *r = (sy_route){ .T = in.T, .E = b->site.E, .Z = b->site.Z, .aux = in.mode == SY_TRAIN ? aux : NULL };

@@ -44,7 +44,8 @@ sy_status sy_block_init(sy_block *b, const sy_block_spec *spec, const sy_site *s
 sy_status sy_block_takes(const sy_block *b, const sy_term *edit, sy_err *err);
 /* One more edit for a block that stands, for all calls; its state goes to `a`. An edit with parameters of its own is refused: no file has brought them. */
 sy_status sy_block_attach(sy_block *b, const char *edit, const sy_methods *methods, sy_arena *a, sy_err *err);
-/* The sublayer: x [T,D] -> [T,D] (0 for tokens that pass by, plus the shared expert). in->site and in->counts are filled in here.
+/* The sublayer: x [T,D] -> [T,D] (0 for tokens that pass by, plus the shared expert). in->site is filled in here, and in->counts,
+ * unless t->replay is set and the caller gives a copy of what the counts were before the first run.
  * Balance losses and the router's own are appended to `aux` in TRAIN mode only. `route` (in the tape's arena) gets the route,
  * NULL for a mixing router; stats may be NULL. */
 sy_tensor *sy_block_run(sy_block *b, sy_tape *t, sy_route_in in, sy_losses *aux, sy_route **route, sy_stats *stats);

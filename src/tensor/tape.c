@@ -27,6 +27,7 @@ void sy_tape_init(sy_tape *t, sy_engine *eng, bool record)
 void sy_tape_reset(sy_tape *t)
 {
     sy_arena_reset(&t->arena);
+    sy_arena_reset(&t->part);
     t->last = NULL;
     t->status = SY_OK;
     t->leaves = 0;
@@ -34,7 +35,12 @@ void sy_tape_reset(sy_tape *t)
     t->held = NULL;
 }
 
-void sy_tape_free(sy_tape *t) { sy_arena_free(&t->arena); t->last = NULL; }
+void sy_tape_free(sy_tape *t)
+{
+    sy_arena_free(&t->arena);
+    sy_arena_free(&t->part);
+    t->last = NULL;
+}
 
 sy_status sy_tape_status(const sy_tape *t, sy_err *err)
 {
@@ -170,14 +176,27 @@ sy_real *sy_grad_fresh(sy_node *n, int in, bool *fresh)
     return a->dx;
 }
 
-static sy_status walk_back(sy_tape *t, sy_err *err)
+/* Whether the loss depends on what a node made. */
+static bool reached(const sy_node *n)
+{
+    bool yes = n->out->dx != NULL;
+    for (int i = 0; i < n->n_more; i++) yes |= n->more[i]->dx != NULL;
+    return yes;
+}
+
+static void walk(sy_tape *t)
 {
     for (sy_node *n = t->last; n && t->status == SY_OK; n = n->prev) {
-        if (!n->out->dx) continue;                   /* the loss does not depend on it */
+        if (!reached(n)) continue;
         if (!n->op->bwd) sy_tape_fail(t, SY_EUNSUP, "op %s has no gradient: %s", n->op->name, n->op->no_grad ? n->op->no_grad : "none is defined");
         else n->op->bwd(n);
     }
     t->last = NULL;
+}
+
+static sy_status walk_back(sy_tape *t, sy_err *err)
+{
+    walk(t);
     return sy_tape_status(t, err);
 }
 
@@ -198,6 +217,104 @@ sy_status sy_backward(sy_tape *t, sy_tensor *loss, sy_err *err)
     if (sy_numel(loss) != 1) return sy_fail(err, SY_ESHAPE, "a loss has one value, this has %zu", sy_numel(loss));
     const sy_real one = 1;
     return sy_backward_from(t, loss, &one, err);
+}
+
+/* --- parts that are computed again ------------------------------------------------------------------------------------------------ */
+
+struct part { sy_part_fn fn; void *arg; sy_rounding rounds; };
+
+/* The part's own memory takes the place of the step's, and gives it back. */
+static void swap_arenas(sy_tape *t)
+{
+    sy_arena a = t->arena;
+    t->arena = t->part;
+    t->part = a;
+}
+
+static bool is_input(const sy_node *n, const sy_tensor *x)
+{
+    for (int i = 0; i < n->n_in; i++) if (n->in[i] == x) return true;
+    return false;
+}
+
+static void part_b(sy_node *n)
+{
+    const struct part *a = n->arg;
+    sy_tape *t = n->tape;
+    sy_tensor *out[SY_MAX_PART_OUT], in[SY_MAX_IN] = { 0 }, *leaf[SY_MAX_IN];
+    sy_rounding was = { t->bf16, t->int8 };
+    uint64_t madds = t->madds;
+    for (int i = 0; i < n->n_in; i++) {              /* stand for the inputs: gradients go on where others have begun them */
+        in[i] = *n->in[i];
+        leaf[i] = &in[i];
+    }
+    sy_arena_reset(&t->part);
+    swap_arenas(t);
+    t->last = NULL;
+    t->replay = true;
+    sy_tape_rounds(t, a->rounds);
+    int outs = a->fn(t, a->arg, leaf, out);
+    sy_tape_rounds(t, was);
+    t->replay = false;
+    t->madds = madds;                                /* the same products were counted before */
+    if (t->status == SY_OK && outs != 1 + n->n_more) sy_tape_fail(t, SY_ESHAPE, "a part of the pass made %d outputs at first and %d when it was computed again", 1 + n->n_more, outs);
+    for (int i = 0; i < outs && t->status == SY_OK; i++) {
+        const sy_tensor *kept = i ? n->more[i - 1] : n->out;
+        if (kept->dx && !is_input(n, kept)) out[i]->dx = kept->dx;
+    }
+    walk(t);
+    swap_arenas(t);
+    for (int i = 0; i < n->n_in && t->status == SY_OK; i++) {
+        size_t size = sy_numel(&in[i]) * sizeof(sy_real);
+        if (!in[i].dx || in[i].dx == n->in[i]->dx) continue;
+        n->in[i]->dx = sy_arena_alloc(&t->arena, size);
+        if (n->in[i]->dx) memcpy(n->in[i]->dx, in[i].dx, size);
+        else sy_tape_fail(t, SY_ENOMEM, "no memory for a gradient of %zu bytes", size);
+    }
+}
+
+static const sy_op op_part = { .name = "part", .bwd = part_b };
+
+/* A copy that stays of what lies in the part's memory; what is an input, or came before, is itself. */
+static sy_tensor *keep(sy_tape *t, const sy_node *n, sy_tensor *const *made, sy_tensor *const *kept, int at)
+{
+    if (is_input(n, made[at])) return made[at];
+    for (int i = 0; i < at; i++) if (made[i] == made[at]) return kept[i];
+    if (made[at]->dx) return sy_tape_fail(t, SY_ESHAPE, "output %d of a part that is computed again is a parameter; only what the part makes can be its output", at);
+    sy_tensor *a = sy_new_like(t, made[at]);
+    if (t->status != SY_OK) return a;
+    memcpy(a->x, made[at]->x, sy_numel(a) * sizeof(sy_real));
+    a->wants = made[at]->wants;
+    return a;
+}
+
+int sy_recompute(sy_tape *t, sy_part_fn fn, void *arg, int n_in, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    if (!t->record) return fn(t, arg, in, out);
+    const struct part part = { fn, arg, { t->bf16, t->int8 } };
+    sy_tensor *made[SY_MAX_PART_OUT];
+    sy_node *n = sy_node_new(t, &op_part, n_in, in, SY_NOW), *last = t->last;
+    if (!n || !sy_node_arg(n, &part, sizeof part)) return 0;
+    sy_arena_reset(&t->part);
+    swap_arenas(t);
+    int outs = fn(t, arg, in, made);
+    swap_arenas(t);
+    t->last = last;
+    n->more = sy_tape_alloc(t, (size_t)outs + 1, sizeof *n->more);
+    bool wants = false;
+    for (int i = 0; i < outs && t->status == SY_OK; i++) {
+        out[i] = keep(t, n, made, out, i);
+        wants |= out[i]->wants && !is_input(n, out[i]);
+        if (i) n->more[i - 1] = out[i];
+    }
+    if (t->status != SY_OK) return 0;
+    n->out = out[0];
+    n->n_more = outs - 1;
+    if (wants) {
+        n->prev = t->last;
+        t->last = n;
+    }
+    return outs;
 }
 
 static void sample_fill(sy_tape *t, sy_real *x, size_t n, double lo, double hi)

@@ -32,6 +32,8 @@ struct sy_node {
     sy_tensor   *out;
     void        *arg, *aux;             /* both in the tape's arena */
     sy_node     *prev;                  /* recorded before it */
+    sy_tensor  **more;                  /* [n_more] outputs beside `out`, of parts that are computed again; else NULL */
+    int          n_more;
 };
 
 typedef struct sy_probe { int leaf; size_t at; sy_real delta; } sy_probe;   /* gradient test: moves one value of one sampled leaf */
@@ -39,6 +41,7 @@ typedef struct sy_probe { int leaf; size_t at; sy_real delta; } sy_probe;   /* g
 struct sy_tape {
     sy_engine *eng;
     sy_arena   arena;                   /* the step's life */
+    sy_arena   part;                    /* of the part that is computed again, for one run of it */
     sy_node   *last;
     bool       record;                  /* false: evaluation and serving, nothing is kept for backward */
     bool       bf16;                    /* products of weights round their operands to bfloat16; off around what decides where tokens go */
@@ -96,6 +99,15 @@ static inline sy_real *sy_wgrad(sy_node *n, int w) { return n->w[w]->dx; }
 sy_status sy_backward(sy_tape *t, sy_tensor *loss, sy_err *err);
 /* The same from a given gradient of `out` (copied in). */
 sy_status sy_backward_from(sy_tape *t, sy_tensor *out, const sy_real *dout, sy_err *err);
+
+/* A part of the forward pass that is forgotten and computed again when backward reaches it. fn makes it from in[0..n_in-1] and puts what others may read into
+ * out[]; it returns how many there are. It runs now, with t->replay false, and once more in backward with t->replay set, and must give the same bits: it reads nothing
+ * but `arg` (which lives as long as the tape's step), its inputs and weights. What it makes on the tape lives until the next part begins; out[] of the caller are
+ * copies that stay. Gradients are those of the same part kept on the tape, bit for bit, and products of the second run are not counted. Without t->record it runs once, kept.
+ * Returns the number of outputs, 0 once an error sticks. */
+enum { SY_MAX_PART_OUT = 48 };
+typedef int (*sy_part_fn)(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT]);
+int sy_recompute(sy_tape *t, sy_part_fn fn, void *arg, int n_in, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT]);
 
 /* Leaves for samples: values uniform in [lo,hi] by position, a gradient is wanted, and the probe applies. */
 sy_tensor *sy_sample_leaf(sy_tape *t, double lo, double hi, int nd, const int *dim);

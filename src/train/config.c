@@ -14,6 +14,7 @@ const sy_opt sy_train_opts[] = {
     SY_INT (sy_train_options, micro_batch_size, NULL, 0, 0, 1 << 20, "rows that pass through the model at once; 0 = the whole batch"),
     SY_INT (sy_train_options, seed, NULL, 1, 0, 2147483647, "weights, data order and routing noise follow from it"),
     SY_ENUM_(sy_train_options, dtype, NULL, SY_FLOAT32, "float32|bfloat16", "numbers that the products of a training step multiply; weights, sums, the optimiser, routers and evaluation stay float32"),
+    SY_ENUM_(sy_train_options, recompute, NULL, SY_RECOMPUTE_NONE, "none|layers", "layers: what a layer makes is forgotten and made again in backward; the same bits, less memory, about a third more work"),
     SY_REAL(sy_train_options, z_loss, NULL, 0, 0, 1, "coefficient of the squared log-sum-exp of the output logits"),
     SY_REAL(sy_train_options, label_smoothing, NULL, 0, 0, 0.999, "share of the target spread over the vocabulary"),
     SY_TEXT(sy_train_options, objective, NULL, "", "losses over layers and passes, separated by blanks: methods of kind objective, e.g. thor:consistency_alpha=5"),

@@ -10,10 +10,11 @@
 #include "train/optim.h"
 
 enum { SY_FLOAT32, SY_BFLOAT16 };         /* sy_train_options.dtype */
+enum { SY_RECOMPUTE_NONE, SY_RECOMPUTE_LAYERS };    /* sy_train_options.recompute */
 
 typedef struct sy_train_options {
     sy_optim optim;
-    int      dtype;
+    int      dtype, recompute;
     int      steps, batch_size, micro_batch_size, seed;
     double   epochs, z_loss, label_smoothing, max_minutes;
     const char *objective;

@@ -194,7 +194,7 @@ sy_status sy_stepper_batches(sy_stepper *s, const sy_batch *batch, int n, sy_ste
     if (!out->counted) return sy_fail(err, SY_EARG, "step %lld: none of its %lld tokens has a label; every token is masked", (long long)s->step, (long long)out->tokens);
     SY_TRY(sy_model_before(s->model, at, s->steps, progress, err));
     sy_grad_zero(e, p);
-    sy_run run = { .mode = SY_TRAIN, .seed = s->seed, .step = at, .ahead = s->step - at, .steps = s->steps, .progress = progress, .n_micro = n };
+    sy_run run = { .mode = SY_TRAIN, .seed = s->seed, .step = at, .ahead = s->step - at, .steps = s->steps, .progress = progress, .n_micro = n, .recompute = s->recompute };
     for (int i = 0; i < n && needs_count(s->model); i++) {
         run.micro = i;
         SY_TRY(sy_within(err, count_pass(s, &batch[i], run, err), "step %lld", (long long)s->step));

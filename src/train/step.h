@@ -32,6 +32,7 @@ typedef struct sy_stepper {             /* everything a step needs; the caller f
     uint64_t       seed;
     int            batch_size, micro_batch_size;    /* rows; micro 0 = the whole batch */
     double         z_loss, label_smoothing;
+    bool           recompute;           /* layers are computed again in backward; the same bits (model.h: sy_run) */
     bool           bf16;                /* products round their operands to bfloat16; routers, weights, sums and the optimiser stay sy_real */
     int64_t        step, steps, updates, row;       /* next step, their number, optimiser updates done, next row of the data order */
     uint64_t       madds, most_madds;   /* multiply-adds so far; what schedules of `steps` steps take for the whole, 0: the steps themselves. When to end is the caller's */

@@ -503,7 +503,7 @@ static sy_status open_run(run *r, sy_err *err)
     SY_TRY(open_model(r, later, err));
     SY_TRY(sy_mkdirs(dir, err));
     r->stepper = (sy_stepper){ .model = r->model, .data = r->job->data, .optim = &r->c->train.optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size,
-                               .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .steps = steps_of(r),
+                               .micro_batch_size = o->micro_batch_size, .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .recompute = o->recompute == SY_RECOMPUTE_LAYERS, .steps = steps_of(r),
                                .objectives = objectives };
     sy_tape_init(&r->stepper.tape, r->job->eng, true);
     if (!later && !*r->c->from) SY_TRY(sy_stepper_learn(&r->stepper, err));

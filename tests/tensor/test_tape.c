@@ -329,11 +329,120 @@ static void gradients_add(void **state)
     sy_engine_uninit(&e);
 }
 
+/* ---- parts that are computed again ---- */
+
+struct counted { sy_weight *w; int runs, replays; };
+
+static int some_part(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    struct counted *c = arg;
+    c->runs++;
+    c->replays += t->replay;
+    sy_tensor *h = sy_linear(t, in[0], c->w, NULL), *g = sy_mul(t, h, sy_exp(t, in[0]));
+    out[0] = sy_add(t, g, in[0]);
+    out[1] = in[1];                                          /* an input that passes through */
+    out[2] = sy_sum(t, h);
+    out[3] = out[0];                                         /* the same once more */
+    return 4;
+}
+
+/* Kept or computed again: the same gradients of inputs and weight to the last bit, whichever outputs the loss reads; the same count of products; the part runs twice. */
+static void parts_again(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    sy_engine e;
+    engine(&e, 2);
+    for (int reads = 1; reads < 8; reads++) {
+        sy_real got[2][3 * N * N];
+        uint64_t madds[2];
+        for (int again = 0; again < 2; again++) {
+            sy_tape t;
+            sy_test_case("outputs %d, %s", reads, again ? "computed again" : "kept");
+            sy_tape_init(&t, &e, true);
+            sy_tensor *x = sy_sample_leaf(&t, -1, 1, SY_DIM(N, N)), *y = sy_sample_leaf(&t, -1, 1, SY_DIM(N, N)), *out[SY_MAX_PART_OUT];
+            struct counted c = { .w = sy_sample_weight(&t, -1, 1, SY_DIM(N, N)) };
+            sy_tensor *in[] = { sy_affine(&t, x, 2, 0), sy_affine(&t, y, 3, 0) };
+            if (again) assert_int_equal(sy_recompute(&t, some_part, &c, 2, in, out), 4);
+            else some_part(&t, &c, in, out);
+            if (again) assert_ptr_equal(out[1], in[1]);
+            assert_ptr_equal(out[0], out[3]);
+            sy_tensor *loss = sy_sum(&t, sy_mul(&t, in[0], in[0]));      /* the input is read behind the part, too */
+            if (reads & 1) loss = sy_add(&t, loss, sy_sum(&t, sy_mul(&t, out[0], out[1])));
+            if (reads & 2) loss = sy_add(&t, loss, sy_mul(&t, out[2], out[2]));
+            if (reads & 4) loss = sy_add(&t, loss, sy_sum(&t, sy_exp(&t, out[3])));
+            sy_expect_ok(sy_backward(&t, loss, err));
+            memset(got[again], 0, sizeof got[again]);
+            memcpy(got[again], x->dx, N * N * sizeof(sy_real));
+            if (y->dx) memcpy(got[again] + N * N, y->dx, N * N * sizeof(sy_real));
+            memcpy(got[again] + 2 * N * N, c.w->dx, N * N * sizeof(sy_real));
+            madds[again] = t.madds;
+            assert_int_equal(c.runs, again ? 2 : 1);
+            assert_int_equal(c.replays, again ? 1 : 0);
+            assert_false(t.replay);
+            sy_tape_free(&t);
+        }
+        sy_expect_same("gradients", got[1], got[0], sizeof got[0]);
+        assert_int_equal(madds[1], madds[0]);
+    }
+    sy_engine_uninit(&e);
+}
+
+static int other_part(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    (void)arg;
+    out[0] = sy_exp(t, in[0]);
+    if (t->replay) out[1] = sy_exp(t, out[0]);
+    return t->replay ? 2 : 1;
+}
+
+static int failing_part(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    (void)arg;
+    out[0] = sy_add(t, in[0], sy_sum(t, in[0]));
+    return 1;
+}
+
+static int leaf_part(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
+{
+    (void)t, (void)in;
+    out[0] = arg;
+    return 1;
+}
+
+static void parts_refused(void **state)
+{
+    (void)state;
+    sy_engine e;
+    engine(&e, 1);
+    sy_tape t;
+    sy_err e1 = { 0 }, *err = &e1;
+    sy_tensor *out[SY_MAX_PART_OUT];
+    sy_tape_init(&t, &e, true);
+    sy_tensor *x = sy_sample_leaf(&t, -1, 1, SY_DIM(2, 3));
+    assert_int_equal(sy_recompute(&t, other_part, NULL, 1, &x, out), 1);
+    sy_expect_fail(sy_backward(&t, sy_sum(&t, out[0]), err), SY_ESHAPE, "made 1 outputs at first and 2 when it was computed again");
+    sy_tape_reset(&t);
+    x = sy_sample_leaf(&t, -1, 1, SY_DIM(2, 3));
+    assert_int_equal(sy_recompute(&t, failing_part, NULL, 1, &x, out), 0);
+    sy_expect_fail(sy_tape_status(&t, err), SY_ESHAPE, "add: ");
+    sy_tape_reset(&t);
+    x = sy_sample_leaf(&t, -1, 1, SY_DIM(2, 3));
+    sy_real held[6];
+    sy_tensor leaf = *x;
+    leaf.dx = held;
+    assert_int_equal(sy_recompute(&t, leaf_part, &leaf, 1, &x, out), 0);
+    sy_expect_fail(sy_tape_status(&t, err), SY_ESHAPE, "is a parameter");
+    sy_tape_free(&t);
+    sy_engine_uninit(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_error_sticks), cmocka_unit_test(no_gradient), cmocka_unit_test(first_nan_is_named), cmocka_unit_test(warm_steps_allocate_nothing),
         cmocka_unit_test(failed_allocations), cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(gradients_add),
+        cmocka_unit_test(parts_again), cmocka_unit_test(parts_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

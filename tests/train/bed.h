@@ -113,7 +113,7 @@ static inline void bed_stepper(bed *b, sy_model *m, sy_stepper *s)
 {
     const sy_train_options *o = &b->c.train;
     *s = (sy_stepper){ .model = m, .data = b->data, .optim = &o->optim, .seed = (uint64_t)o->seed, .batch_size = o->batch_size, .micro_batch_size = o->micro_batch_size,
-                       .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .steps = o->steps };
+                       .z_loss = o->z_loss, .label_smoothing = o->label_smoothing, .bf16 = o->dtype == SY_BFLOAT16, .recompute = o->recompute == SY_RECOMPUTE_LAYERS, .steps = o->steps };
     sy_tape_init(&s->tape, &b->eng, true);
 }
 

@@ -74,7 +74,7 @@ static sy_status cached(sy_err *err)
 }
 
 /* With an engine of its own: scratch grows in the first step. */
-static sy_status steps(sy_err *err)
+static sy_status some_steps(bool recompute, sy_err *err)
 {
     sy_engine e = { 0 };
     sy_model *m = NULL;
@@ -85,6 +85,7 @@ static sy_status steps(sy_err *err)
     if (st == SY_OK) {
         bed_stepper(&shared, m, &s);
         sy_tape_init(&s.tape, &e, true);
+        s.recompute = recompute;
     }
     for (int i = 0; i < 3 && st == SY_OK; i++) {
         st = sy_stepper_run(&s, &r, err);
@@ -95,6 +96,9 @@ static sy_status steps(sy_err *err)
     sy_engine_uninit(&e);
     return st;
 }
+
+static sy_status steps(sy_err *err) { return some_steps(false, err); }
+static sy_status steps_again(sy_err *err) { return some_steps(true, err); }
 
 /* Wide enough for ops to be cut over three threads, so that the workers' scratch grows, too. Which allocation is the n-th depends on their race. */
 static sy_status threads(sy_err *err)
@@ -215,6 +219,7 @@ static const struct { const char *what; sy_status (*fn)(sy_err *err); int most; 
     { "data",       data,        200, NULL },
     { "cached data", cached,     150, forget_cache },
     { "steps",      steps,       200, NULL },
+    { "steps, layers again", steps_again, 200, NULL },
     { "threads",    threads,     100, NULL },
     { "evaluation", evaluation,  120, NULL },
     { "generation", generation,  150, NULL },
