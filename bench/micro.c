@@ -168,7 +168,7 @@ static void stored(char *big, size_t bytes)
 {
     enum { N = 512, K = 2048, TILE = 128 };
     static const sy_wtype types[] = { SY_W_Q8_0, SY_W_Q4_0, SY_W_MXFP4, SY_W_IQ4_NL, SY_W_Q4_K, SY_W_Q5_K, SY_W_Q6_K };
-    static const int rows[] = { 1, 2, 4, 8, 32, 128, 512 };
+    static const int rows[] = { 1, 2, 4, 8, 16, 32, 128, 512 };
     const sy_int8 *q = sy_int8_for(k);
     float *X = room(512 * K), *Y = room(512 * N);
     printf("\nstored weights, %d x %d, set %s\n%-7s %4s %12s %12s %12s %12s\n", N, K, q->name, "", "rows", "memory GB/s", "cache GB/s", "cache GOP/s", "read alone");

@@ -40,6 +40,9 @@ extern const sy_int8 sy_int8_avx2;
 #ifdef SY_HAVE_AVX512VNNI
 extern const sy_int8 sy_int8_avx512vnni;
 #endif
+#ifdef SY_HAVE_AMX
+extern const sy_int8 sy_int8_amx;
+#endif
 
 static const struct { const sy_kernels *k; bool (*runs)(void); } sets[] = {     /* slowest first */
     { &sy_kernels_ref, always },
@@ -83,6 +86,9 @@ sy_status sy_kernels_pick(const char *name, const sy_kernels **out, sy_err *err)
 const sy_int8 *sy_int8_for(const sy_kernels *k)
 {
     if (k == &sy_kernels_ref) return &sy_int8_ref;
+#ifdef SY_HAVE_AMX
+    if (k == &sy_kernels_amx && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("amx-int8")) return &sy_int8_amx;
+#endif
 #ifdef SY_HAVE_AVX512VNNI
     if (k != &sy_kernels_avx2 && __builtin_cpu_supports("avx512vnni")) return &sy_int8_avx512vnni;
 #endif

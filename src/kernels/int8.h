@@ -16,6 +16,8 @@
 #include "kernels/kernels.h"
 #include "kernels/quant.h"
 
+enum { SY_INT8_ROWS = 16 };
+
 /* One row: q [n] | d [n / group] | sums of 32 [n / 32] | sums of 16 [n / 16], each part begins on a border of 4 bytes. */
 typedef struct sy_int8_row { const int8_t *q; const float *d; const int16_t *sum32, *sum16; } sy_int8_row;
 
@@ -23,8 +25,8 @@ typedef struct sy_int8 {
     const char *name;
     /* n values, whole groups, as a row of sy_int8_bytes. */
     void (*quantise)(sy_wtype t, size_t n, const float *x, void *row);
-    /* C[m,n] = (acc ? C[m,n] : 0) + x_m . W_n over K values: M rows `stride` bytes apart at X, N rows of whole blocks, `ldw` bytes apart. Behind
-     * its own last row it asks for `ahead` (what the caller reads next; NULL: nothing), which need not be readable. */
+    /* C[m,n] = (acc ? C[m,n] : 0) + x_m . W_n over K values: M rows `stride` bytes apart at X, behind which as many are readable as make M a multiple of
+     * SY_INT8_ROWS, whatever they hold; N rows of whole blocks, `ldw` bytes apart. Behind its own last row it asks for `ahead` (what the caller reads next; NULL: nothing), which need not be readable. */
     void (*product)(sy_wtype t, int M, int N, int K, const void *X, size_t stride, const void *W, size_t ldw, float *C, size_t ldc, bool acc, const void *ahead);
     /* Nothing but n rounds of independent chains of such dot products in registers, for peak.h; returns how many multiply-adds that was. */
     size_t (*spin)(size_t n, int *x);

@@ -5,6 +5,8 @@
  * rows while its codes are in registers; for many some blocks are laid out in scratch before all rows pass over them. Rows of weights that fill no
  * vector go to the plain set, which gives the same bits.
  *
+ * A set with an own way for many rows defines PIECES_ONLY and gets the weights' part and the rows' alone.
+ *
  * Before the include a set defines SET, W, MR (rows of activations that pass together), WIDE (what is added to eight-bit codes to make them
  * unsigned; 0 where the set multiplies signed ones) and these, all static inline:
  *   i_columns(l, at, out): 16 bytes at ROW(l, at, r) of W rows: lane r of out[i] is bytes 4i .. 4i+3 of row r;  i_gather(l, at): the first four
@@ -171,6 +173,8 @@ INLINE const int16_t *sum16_at(const rows *x, int m) { return (const int16_t *)(
 INLINE ivec four(const int8_t *q) { int u; memcpy(&u, q, 4); return i_set(u); }
 INLINE ivec two(const int16_t *s) { int u; memcpy(&u, s, 4); return i_set(u); }
 
+#ifndef PIECES_ONLY
+
 /* mr rows meet block number b, laid out at v; c [mr] go on. */
 INLINE void meet_32(const sy_wtype t, const int mr, const ivec *v, const rows *x, size_t b, fvec *c)
 {
@@ -238,14 +242,19 @@ INLINE void meet(const sy_wtype t, const int mr, const ivec *v, const rows *x, s
     } else meet_32(t, mr, v, x, b, c);
 }
 
-/* The same from the block itself: what is laid out stays in registers. */
-INLINE void meet_direct(const sy_wtype t, const int mr, const lines *l, const rows *x, size_t b, fvec *c)
+/* Asks for the lines of n bytes at p. */
+INLINE void ahead_of(const uint8_t *p, const size_t n) { UNROLL for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 3); }
+
+/* The same from the block itself: what is laid out stays in registers. Bytes at `next`, as many as W blocks have, are asked for bit by bit; NULL: none. */
+INLINE void meet_direct(const sy_wtype t, const int mr, const lines *l, const rows *x, size_t b, const uint8_t *next, fvec *c)
 {
+    const size_t quarter = W * bytes_of(t) / 4;
     ivec all[MR], head[K4_HEAD], v[PIECE], fifth[8];
     UNROLL for (int m = 0; m < mr; m++) all[m] = i_set(0);
     if (t == SY_W_Q6_K) {
         k6_head(l, head);
         for (int j = 0; j < 4; j++) {
+            if (next) ahead_of(next + (size_t)j * quarter, quarter);
             k6_piece(l, j, v);
             k6_meets(mr, v, head, j, x, b, all);
         }
@@ -254,11 +263,13 @@ INLINE void meet_direct(const sy_wtype t, const int mr, const lines *l, const ro
         k4_head(l, head);
         k4_fifth(t, l, fifth);
         for (int j = 0; j < 4; j++) {
+            if (next) ahead_of(next + (size_t)j * quarter, quarter);
             k4_piece(t, l, j, fifth, v);
             k4_meets(mr, v, head, j, x, b, all);
         }
         k4_end(mr, head, x, b, all, c);
     } else {
+        if (next) ahead_of(next, W * bytes_of(t));
         spread_32(t, l, v);
         meet_32(t, mr, v, x, b, c);
     }
@@ -273,9 +284,6 @@ INLINE void pass(const sy_wtype t, const int mr, const ivec *v, size_t blocks, c
     UNROLL for (int m = 0; m < mr; m++) f_store(C + (size_t)m * ldc, c[m]);
 }
 
-/* Asks for the lines of n bytes at p. */
-INLINE void ahead_of(const uint8_t *p, const size_t n) { UNROLL for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 3); }
-
 /* W rows of weights against mr rows of activations, few enough that a block is used at once. `next`: as many bytes that will be read afterwards, or NULL. */
 INLINE void strip_direct(const sy_wtype t, const int mr, size_t K, const rows *x, const uint8_t *w, size_t ldw, const uint8_t *next, float *C, size_t ldc, bool acc)
 {
@@ -284,8 +292,7 @@ INLINE void strip_direct(const sy_wtype t, const int mr, size_t K, const rows *x
     UNROLL for (int m = 0; m < mr; m++) c[m] = acc ? f_load(C + (size_t)m * ldc) : f_set(0);
     lines l = lines_of(w, ldw);
     for (size_t b = 0; b < all; b++, lines_on(&l, bytes)) {
-        if (next) ahead_of(next + b * W * bytes, W * bytes);
-        meet_direct(t, mr, &l, x, b, c);
+        meet_direct(t, mr, &l, x, b, next ? next + b * W * bytes : NULL, c);
     }
     UNROLL for (int m = 0; m < mr; m++) f_store(C + (size_t)m * ldc, c[m]);
 }
@@ -383,3 +390,4 @@ static size_t spin(size_t n, int *x)
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 const sy_int8 NAMED(sy_int8_, SET) = { TEXT(SET), quantise, product, spin };
+#endif

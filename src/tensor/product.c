@@ -6,7 +6,7 @@
 
 #include "kernels/int8.h"
 
-enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, TILE_16 = 512, TILE_8 = 64, FEW_ROWS = 16 };  /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
+enum { TILE_M = 512, TILE_N = 128, TILE_BACK = 256, TILE_16 = 512, TILE_8 = 64, TILE_FEW = 32, FEW_ROWS = 16 };  /* up to FEW_ROWS rows a strip of W is not worth packing (docs/speed.md) */
 
 /* What a list knows of a job: the number of its first tile, and its rows rounded to eight bits, or NULL. */
 typedef struct part { int first; const char *X; size_t stride; } part;
@@ -26,9 +26,9 @@ bool sy_gemm_rounds(const sy_gemm_job *j)
 #endif
 }
 
-/* A product that packs both operands, backward or in bfloat16: square tiles. */
+/* A product that packs both operands, backward or in bfloat16: square tiles. With few rows reading W is the work: small pieces of it. */
 static int tile_m(const sy_gemm_job *j) { return j->bf16 ? TILE_16 : j->rows ? TILE_M : TILE_BACK; }
-static int tile_n(const sy_gemm_job *j) { return j->bf16 ? TILE_16 : sy_gemm_rounds(j) ? TILE_8 : j->rows ? TILE_N : TILE_BACK; }
+static int tile_n(const sy_gemm_job *j) { return j->bf16 ? TILE_16 : sy_gemm_rounds(j) ? TILE_8 : !j->rows ? TILE_BACK : j->M <= FEW_ROWS ? TILE_FEW : TILE_N; }
 
 static int tiles(const sy_gemm_job *j)
 {
@@ -193,7 +193,7 @@ static void do_tile(struct run *r, int tile, int next, int worker)
         return;
     }
     const sy_real *W = B + (size_t)n0 * j->bks;
-    if (j->panels) {                                            /* TILE_N is a multiple of every set's nr */
+    if (j->panels) {                                            /* both widths of tiles are multiples of every set's nr */
         k->gemm_panels(m, n, j->K, A, j->ars, j->panels + (size_t)n0 * j->K, C, j->ldc, j->acc);
         return;
     }
@@ -268,7 +268,9 @@ static bool round_all(struct run *r)
     }
     double values = 0;
     for (int k = 0; k < sets; k++) {
-        if (!(s[k].X = sy_arena_alloc(a, (size_t)s[k].n * s[k].stride))) return false;
+        size_t rows = (size_t)s[k].n * s[k].stride, behind = (SY_INT8_ROWS - 1) * s[k].stride;      /* kernels read whole tiles */
+        if (!(s[k].X = sy_arena_alloc(a, rows + behind))) return false;
+        memset(s[k].X + rows, 0, behind);
         all += s[k].n;
         values += (double)s[k].n * s[k].K;
     }
@@ -289,13 +291,22 @@ uint64_t sy_gemm_madds(const sy_gemm_job *job, int n)
     return s;
 }
 
+/* About how long a job takes one thread, in multiply-adds of many rows: each byte of W is read, at the cost of two and a half. */
+static double work_of(const sy_gemm_job *j)
+{
+    double madds = (double)sy_gemm_madds(j, 1), weights = j->M > 0 ? (double)j->N * j->K : 0;
+    double read = 2.5 * weights * (j->type == SY_W_REAL ? sizeof(sy_real) : (double)sy_wtype_bytes(j->type, SY_BLOCK_MAX) / SY_BLOCK_MAX);
+    return madds > read ? madds : read;
+}
+
 /* Numbers the tiles, gives each thread its share, and runs them. */
 static bool run_list(struct run *r)
 {
-    enum { SMALL = 1 << 19 };                                   /* multiply-adds that one thread does in about 20 us */
+    enum { SMALL = 1 << 19 };                                   /* what one thread does in about 20 us */
     sy_arena *a = &r->e->list;
     int all = 0;
     bool rounds = false;
+    double work = 0;
     r->part = sy_arena_array(a, (size_t)r->n + 1, sizeof *r->part);
     r->share = sy_arena_alloc(a, (size_t)r->e->threads * sizeof *r->share);
     if (!r->part || !r->share) return false;
@@ -303,10 +314,11 @@ static bool run_list(struct run *r)
         r->part[i].first = all;
         all += tiles(&r->job[i]);
         rounds |= sy_gemm_rounds(&r->job[i]);
+        work += work_of(&r->job[i]);
     }
     r->part[r->n].first = all;
     if (rounds && !round_all(r)) return false;
-    r->shares = sy_gemm_madds(r->job, r->n) < SMALL ? 1 : r->e->threads < all ? r->e->threads : all;
+    r->shares = work < SMALL || !all ? 1 : r->e->threads < all ? r->e->threads : all;
     for (int i = 0; i < r->shares; i++) r->share[i] = (share){ .next = (int)((int64_t)all * i / r->shares), .end = (int)((int64_t)all * (i + 1) / r->shares) };
     if (r->shares == 1) run_share(r, 0, 0);
     else sy_pool_run(r->e->pool, r->shares, run_share, r);
