@@ -492,7 +492,7 @@ static void write_field(const writing *w, const sy_gguf_field *f)
     if (row) sy_opt_print(row, s, at, text, sizeof text);
     else if (f->def) snprintf(text, sizeof text, "%s", f->def);
     else return;                                     /* another method than the architecture's: reading back will tell */
-    if (f->field && f->def && !f->words && same_number(text, f->def)) return;
+    if (f->field && f->def && !f->words && same_number(text, "0") && same_number(f->def, "0")) return;        /* there is none; any other number is said, since llama.cpp wants some of them */
     if (f->words && translate(f->words, text, false, mapped, sizeof mapped)) put_typed(w, f->key, SY_OPT_INT, mapped);
     else put_typed(w, f->key, row ? row->type : SY_OPT_INT, text);
 }

@@ -189,6 +189,32 @@ static void both_ways(void **state)
     }
 }
 
+/* Numbers that llama.cpp wants are in the file even where they are what this reader would take without them. */
+static void numbers_are_said(void **state)
+{
+    static const struct { const char *settings, *key; double value; } cases[] = {
+        { "layers=sparse,router='topk:top_k=2,norm_topk_prob=true',num_experts=6,moe_intermediate_size=32,embedding_multiplier=3", "granitemoe.logit_scale", 1 },
+        { "layers=sparse,attention=mla,q_lora_rank=24,kv_lora_rank=32,qk_nope_head_dim=16,qk_rope_head_dim=8,v_head_dim=16,rope_interleaved=true,num_experts=6,moe_intermediate_size=32,"
+          "shared_expert_intermediate_size=32,router='auxfree:scoring_func=sigmoid,top_k=2,norm_topk_prob=true,n_group=2,topk_group=1'", "deepseek2.expert_group_used_count", 1 },
+    };
+    (void)state;
+    for (size_t i = 0; i < SY_COUNT(cases); i++) {
+        char *dir = strdup(fresh("model")), *gguf = strdup(fresh("model.gguf"));
+        sy_model *m = model_of(cases[i].settings);
+        sy_gguf_files f;
+        double value = 0;
+        sy_test_case("%s", cases[i].key);
+        save(m, dir);
+        sy_model_free(m);
+        sy_expect_ok(convert_to(dir, gguf, NULL, err));
+        sy_expect_ok(sy_gguf_files_open(&f, gguf, true, err));
+        sy_expect_ok(sy_gguf_real(&f.g[0], cases[i].key, true, 0, 100, &value, err));
+        assert_true(value == cases[i].value);
+        sy_gguf_files_close(&f);
+        free(dir), free(gguf);
+    }
+}
+
 /* Types by way of floats or at once; the error shrinks with the bits. */
 static void types(void **state)
 {
@@ -480,7 +506,7 @@ static void cut_in_use(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(two_halves), cmocka_unit_test(split), cmocka_unit_test(hostile_keys),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(both_ways), cmocka_unit_test(numbers_are_said), cmocka_unit_test(types), cmocka_unit_test(refused), cmocka_unit_test(two_halves), cmocka_unit_test(split), cmocka_unit_test(hostile_keys),
                                         cmocka_unit_test(cut_in_use) };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -3,9 +3,10 @@
     python tests/ref/check_llama_cpp_families.py build/release/switchyard [FAMILY...]
 
 The folders are made from the fixtures' seeds, `switchyard convert` writes them as F32 and F16, llama.cpp reads the 64 ids of the prompt with float32 keys
-and values. A case that `convert` or llama.cpp refuses is printed with its sentence. What llama.cpp computes by another rule than the makers is compared
-with transformers changed to that rule: phimoe (softmax of two experts, norms without a mean). Fails where float32 differs by more than 2e-3 in logits
-or by 1e-4 nats.
+and values. A case that `convert` or llama.cpp refuses is printed with its sentence. Where llama.cpp computes by another rule than the makers, and no key of a
+file tells it otherwise, the comparison is with transformers changed to that rule (docs/gguf.md lists them): windows of mistral, mixtral and phimoe are not
+applied; a group of experts of deepseek_v2 counts by its two best scores; GELU is the tanh form out of a table in half precision; phimoe takes softmax of
+two experts and norms without a mean, and its longrope goes by the length of the cache. Fails where float32 differs by more than 2e-3 in logits or by 1e-4 nats.
 """
 import contextlib
 import ctypes
@@ -24,6 +25,7 @@ from safetensors import safe_open
 import families
 
 assert importlib.metadata.version("llama-cpp-python") == "0.3.36"
+CACHE = 256                                 # llama.cpp rounds the length of its cache up to this, and takes longrope's long divisors by it
 KINDS = {v: k for k, v in families.TYPES.items()}
 
 
@@ -71,27 +73,63 @@ def llama(path, ids, encoder):
     return out.astype(np.float64)
 
 
+def gelu_table(self, x):
+    h = x.half().float()
+    y = (0.5 * h * (1 + torch.tanh(0.79788456080286535587989211986876 * h * (1 + 0.044715 * h * h)))).half().to(x.dtype)
+    return torch.where(x <= -10, torch.zeros_like(x), torch.where(x >= 10, x, y))
+
+
+def two_best(self, hidden_states):
+    z = torch.nn.functional.linear(hidden_states.view(-1, hidden_states.shape[-1]).float(), self.weight.float())
+    scores = z.softmax(-1)
+    of = scores.view(len(scores), self.num_group, -1)
+    best = of.topk(2, -1).values.sum(-1).topk(self.topk_group, -1).indices
+    kept = torch.zeros(of.shape[:2]).scatter(1, best, 1.0).bool()[..., None].expand_as(of).reshape(scores.shape)
+    w, e = scores.masked_fill(~kept, 0.0).topk(self.top_k, -1)
+    return z, w * self.routed_scaling_factor, e
+
+
+def softmax_of_two(scores, *args, **kwargs):
+    w, e = torch.softmax(scores, -1, dtype=torch.float32).topk(2, -1)
+    return (w / w.sum(-1, keepdim=True)).to(scores.dtype), e
+
+
+def rms(self, x):
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
+
+
 @contextlib.contextmanager
-def as_llama_cpp(family):
-    """transformers with the rules of llama.cpp's graph."""
-    if family != "phimoe":
-        yield
-        return
-    from transformers.models.phimoe import modeling_phimoe as p
-
-    def softmax_of_two(scores, *args, **kwargs):
-        w, e = torch.softmax(scores, -1, dtype=torch.float32).topk(2, -1)
-        return (w / w.sum(-1, keepdim=True)).to(scores.dtype), e
-
-    def rms(self, x):
-        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
-
-    old, norm = p.sparsemixer, torch.nn.LayerNorm.forward
-    p.sparsemixer, torch.nn.LayerNorm.forward = softmax_of_two, rms
+def as_llama_cpp(family, folder):
+    """transformers with the rules of llama.cpp's graph; the folder's config.json without what that does not read. False: they are the makers' rules."""
+    from transformers import activations as act
+    from transformers.models.deepseek_v2 import modeling_deepseek_v2 as v2
+    from transformers.models.phimoe import modeling_phimoe as phi
+    at = os.path.join(folder, "config.json")
+    text = open(at).read()
+    config, places = json.loads(text), []
+    if family in ("bert", "gpt2", "gpt_neox"):
+        places = [(act.GELUActivation, "forward", gelu_table), (act.NewGELUActivation, "forward", gelu_table)]
+    if family == "deepseek_v2" and config["topk_method"] == "group_limited_greedy":
+        places = [(v2.DeepseekV2TopkRouter, "forward", two_best)]
+    if family == "phimoe":
+        places = [(phi, "sparsemixer", softmax_of_two), (torch.nn.LayerNorm, "forward", rms)]
+    other = {}
+    if family in ("mistral", "mixtral", "phimoe") and config.get("sliding_window"):
+        other["sliding_window"] = None
+    rope = config.get("rope_parameters") or {}
+    if rope.get("rope_type") == "longrope" and rope["original_max_position_embeddings"] < CACHE:
+        other["rope_parameters"] = rope | dict(short_factor=rope["long_factor"], long_mscale=rope["short_mscale"])
+    old = [getattr(where, name) for where, name, _ in places]
+    for where, name, new in places:
+        setattr(where, name, new)
+    if other:
+        json.dump(config | other, open(at, "w"))
     try:
-        yield
+        yield bool(places or other)
     finally:
-        p.sparsemixer, torch.nn.LayerNorm.forward = old, norm
+        for (where, name, _), was in zip(places, old):
+            setattr(where, name, was)
+        open(at, "w").write(text)
 
 
 def log_softmax(x):
@@ -113,14 +151,16 @@ def case(program, f, meta, family, i):
             if r.returncode:
                 print(f"{family} {i}: not written: {r.stderr.strip().splitlines()[-1].replace(where, '')}", flush=True)
                 return True
-            if family == "phimoe" and kind == "f32":
-                with as_llama_cpp(family):
-                    want = families.oracle(folder, ids)[0]
-            got = llama(path, ids[:families.PROMPT].tolist(), encoder)
+            if kind == "f32":
+                with as_llama_cpp(family, folder) as changed:
+                    if changed:
+                        want = families.oracle(folder, ids)[0]
+            read = len(ids) if encoder else families.PROMPT            # an encoder's states depend on all of the text
+            got = llama(path, ids[:read].tolist(), encoder)
             if got is None:
                 print(f"{family} {i}: llama.cpp does not open it (SHOW=1 says why)", flush=True)
                 return False
-            w = want[:families.PROMPT].double().numpy()
+            w = want[:read].double().numpy()
             diff, kl = np.abs(got - w).max(), 0
             line = f"{family} {i} {kind}: differ by at most {diff:.2g}"
             if not encoder:
