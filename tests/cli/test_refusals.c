@@ -80,11 +80,11 @@ static void test_uses(void **state)
     }
     assert_true(routers > 15 && refused > 20);
     sy_test_case("eval");
-    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md --override k=4", sy_test_dir()), 0);
+    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md --json --quiet --override k=4", sy_test_dir()), 0);
     char *four = strdup(text());
-    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md --override k=2", sy_test_dir()), 0);
+    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md --json --quiet --override k=2", sy_test_dir()), 0);
     char *two = strdup(text());
-    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md", sy_test_dir()), 0);
+    assert_int_equal(run("eval %s/m/topk --data docs/gguf.md --json --quiet", sy_test_dir()), 0);
     assert_string_equal(two, text());               /* its own number */
     assert_string_not_equal(four, two);
     free(four), free(two);
