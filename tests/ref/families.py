@@ -626,7 +626,83 @@ def random_granitemoe(r):
         attention_multiplier=[1.0, 0.1, 0.015625], logits_scaling=[1.0, 6.0, 0.5], router_aux_loss_coef=[0.0, 0.01])
 
 
-SWEEPS |= {f.__name__[7:]: f for f in (random_deepseek_v2, random_deepseek_v3, random_deepseek, random_gpt_oss, random_glm4_moe, random_granitemoe)}
+def turned(r, keys, width):
+    """The keys with random rope_parameters, most of the time."""
+    return keys | (dict(rope_parameters=rotation(r, width, keys["max_position_embeddings"])) if r.random() < 0.8 else {})
+
+
+def windows(r, keys, layered=True):
+    """Sliding windows as Qwen's configs say them."""
+    if r.random() < 0.5:
+        return some(r, use_sliding_window=[False], sliding_window=[None, 5])
+    out = dict(use_sliding_window=True, sliding_window=r.choice([1, 2, 5, 63, 64, 65, 96, 200]))
+    if layered and r.random() < 0.6:
+        out |= r.choice([dict(max_window_layers=r.randint(0, keys["num_hidden_layers"])), dict(layer_types=[r.choice(["full_attention", "sliding_attention"]) for _ in range(keys["num_hidden_layers"])])])
+    return out
+
+
+COMMON = dict(hidden_act=ACTS, rms_norm_eps=[1e-6, 1e-5, 1e-3], tie_word_embeddings=[True, False], attention_dropout=[0.1])
+AUX = dict(router_aux_loss_coef=[0.0, 0.01], norm_topk_prob=[True, False])
+
+
+def experts_of(r, name="num_experts", least=1):
+    n = r.choice([2, 3, 4, 6, 9])
+    return {name: n, "num_experts_per_tok": r.randint(least, min(4, n))}
+
+
+def stepped(r, keys):
+    """Which layers are sparse."""
+    layers = range(keys["num_hidden_layers"])
+    return some(r, decoder_sparse_step=[1, 1, 2, 3], mlp_only_layers=[[], None, [0], r.sample(layers, r.randint(0, len(layers)))])
+
+
+def random_llama(r):
+    keys, width = decoder(r, own_width=False)
+    if r.random() < 0.5:
+        width = keys["head_dim"] = r.choice([4, 6, 10, 16])
+    keys |= dict(intermediate_size=r.choice([16, 24, 40, 41]), num_key_value_heads=heads_of(r, keys))
+    return turned(r, keys, width) | some(r, attention_bias=[True, False], mlp_bias=[True, False], pretraining_tp=[1], **COMMON)
+
+
+def random_qwen2(r):
+    keys, width = decoder(r, own_width=False)
+    keys |= dict(intermediate_size=r.choice([16, 24, 40, 41]), num_key_value_heads=heads_of(r, keys))
+    return turned(r, keys, width) | windows(r, keys) | some(r, **COMMON)
+
+
+def random_qwen3(r):
+    keys, width = decoder(r)
+    keys |= dict(intermediate_size=r.choice([16, 24, 40, 41]), num_key_value_heads=heads_of(r, keys), head_dim=keys.get("head_dim", width))
+    return turned(r, keys, width) | windows(r, keys) | some(r, attention_bias=[True, False], **COMMON)
+
+
+def random_mixtral(r):
+    keys, width = decoder(r)
+    keys |= dict(head_dim=keys.get("head_dim", width)) if r.random() < 0.8 else {}             # without it transformers takes no rotation but the plain one
+    keys |= dict(intermediate_size=r.choice([8, 16, 17]), num_key_value_heads=heads_of(r, keys), sliding_window=r.choice([None, None, 1, 9, 64, 96, 200])) | experts_of(r, "num_local_experts")
+    return (turned(r, keys, width) if "head_dim" in keys else keys) | some(r, router_aux_loss_coef=[0.0, 0.01], router_jitter_noise=[0.0, 0.1], **COMMON)
+
+
+def random_qwen2_moe(r):
+    keys, width = decoder(r, own_width=False)
+    keys |= dict(intermediate_size=r.choice([16, 40, 41]), moe_intermediate_size=r.choice([8, 12, 17]), shared_expert_intermediate_size=r.choice([8, 20, 21]), num_key_value_heads=heads_of(r, keys)) | experts_of(r)
+    return turned(r, keys, width) | windows(r, keys) | stepped(r, keys) | some(r, qkv_bias=[True, False], **COMMON, **AUX)
+
+
+def random_qwen3_moe(r):
+    keys, width = decoder(r)
+    keys |= dict(intermediate_size=r.choice([16, 40, 41]), moe_intermediate_size=r.choice([8, 12, 17]), num_key_value_heads=heads_of(r, keys), head_dim=keys.get("head_dim", width)) | experts_of(r)
+    return turned(r, keys, width) | windows(r, keys, layered=False) | stepped(r, keys) | some(r, attention_bias=[True, False], **COMMON, **AUX)
+
+
+def random_olmoe(r):
+    keys, width = decoder(r, own_width=False)
+    keys |= dict(intermediate_size=r.choice([8, 16, 17]), num_key_value_heads=heads_of(r, keys)) | experts_of(r)
+    return turned(r, keys, width) | some(r, attention_bias=[True, False], clip_qkv=[None, 0.5, 1.5, 8.0], **COMMON, **AUX)
+
+
+SWEEPS |= {f.__name__[7:]: f for f in (random_deepseek_v2, random_deepseek_v3, random_deepseek, random_gpt_oss, random_glm4_moe, random_granitemoe, random_llama, random_qwen2, random_qwen3,
+                                          random_mixtral, random_qwen2_moe, random_qwen3_moe, random_olmoe)}
 
 
 def older(r, config):
