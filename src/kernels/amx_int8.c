@@ -123,7 +123,7 @@ INLINE void pass_k4(int m, const ivec *v, size_t blocks, const rows *x, size_t b
 }
 
 /* 16 rows of weights against M rows: blocks are laid out in scratch, then tiles of all rows pass over them. */
-INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t stride, const uint8_t *w, size_t ldw, float *C, size_t ldc, bool acc)
+INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t stride, const uint8_t *w, size_t ldw, const uint8_t *next, float *C, size_t ldc, bool acc)
 {
     const size_t group = (size_t)sy_int8_group(t), bytes = bytes_of(t), all = K / group, most = (is_k4(t) ? SPREAD_K4 : SPREAD) / group, vecs = is_k4(t) ? K4_BLOCK : VECS_32;
     ivec v[(is_k4(t) ? SPREAD_K4 / 256 * K4_BLOCK : SPREAD / 32 * VECS_32)];
@@ -131,6 +131,7 @@ INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t strid
     for (size_t b = 0; b < all; b += most) {
         size_t n = all - b < most ? all - b : most;
         for (size_t i = 0; i < n; i++, lines_on(&l, bytes)) {
+            if (next) ahead_of(next + (b + i) * W * bytes, W * bytes);
             if (is_k4(t)) lay_k4(t, &l, v + i * vecs);
             else lay_32(t, &l, v + i * vecs);
         }
@@ -144,17 +145,17 @@ INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t strid
     }
 }
 
-INLINE void product_of(const sy_wtype t, int M, int N, int K, const void *X, size_t stride, const uint8_t *w, size_t ldw, float *C, size_t ldc, bool acc)
+INLINE void product_of(const sy_wtype t, int M, int N, int K, const void *X, size_t stride, const uint8_t *w, size_t ldw, float *C, size_t ldc, bool acc, const void *ahead)
 {
     set_tiles(is_k4(t) ? 64 : 32);
-    for (int n = 0; n < N; n += W) strip(t, M, (size_t)K, X, stride, w + (size_t)n * ldw, ldw, C + n, ldc, acc);
+    for (int n = 0; n < N; n += W, w += W * ldw) strip(t, M, (size_t)K, X, stride, w, ldw, n + W < N ? w + W * ldw : ahead, C + n, ldc, acc);
     _tile_release();
 }
 
 #define PRODUCT(t)                                                                                                                                      \
-    static __attribute__((noinline)) void product_##t(int M, int N, int K, const void *X, size_t stride, const void *w, size_t ldw, float *C, size_t ldc, bool acc) \
+    static __attribute__((noinline)) void product_##t(int M, int N, int K, const void *X, size_t stride, const void *w, size_t ldw, float *C, size_t ldc, bool acc, const void *ahead) \
     {                                                                                                                                                    \
-        product_of(SY_W_##t, M, N, K, X, stride, w, ldw, C, ldc, acc);                                                                                   \
+        product_of(SY_W_##t, M, N, K, X, stride, w, ldw, C, ldc, acc, ahead);                                                                            \
     }
 PRODUCT(Q8_0) PRODUCT(Q4_0) PRODUCT(IQ4_NL) PRODUCT(MXFP4) PRODUCT(Q4_K) PRODUCT(Q5_K)
 
@@ -170,7 +171,7 @@ static void product(sy_wtype t, int M, int N, int K, const void *X, size_t strid
         return;
     }
     switch (t) {
-#define CASE(t) case SY_W_##t: product_##t(M, whole, K, X, stride, w, ldw, C, ldc, acc); break;
+#define CASE(t) case SY_W_##t: product_##t(M, whole, K, X, stride, w, ldw, C, ldc, acc, ahead); break;
     CASE(Q8_0) CASE(Q4_0) CASE(IQ4_NL) CASE(MXFP4) CASE(Q4_K) CASE(Q5_K)
     default: assert(!"a format without such products");
     }

@@ -173,6 +173,9 @@ INLINE const int16_t *sum16_at(const rows *x, int m) { return (const int16_t *)(
 INLINE ivec four(const int8_t *q) { int u; memcpy(&u, q, 4); return i_set(u); }
 INLINE ivec two(const int16_t *s) { int u; memcpy(&u, s, 4); return i_set(u); }
 
+/* Asks for the lines of n bytes at p. */
+INLINE void ahead_of(const uint8_t *p, const size_t n) { UNROLL for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 3); }
+
 #ifndef PIECES_ONLY
 
 /* mr rows meet block number b, laid out at v; c [mr] go on. */
@@ -242,9 +245,6 @@ INLINE void meet(const sy_wtype t, const int mr, const ivec *v, const rows *x, s
     } else meet_32(t, mr, v, x, b, c);
 }
 
-/* Asks for the lines of n bytes at p. */
-INLINE void ahead_of(const uint8_t *p, const size_t n) { UNROLL for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 3); }
-
 /* The same from the block itself: what is laid out stays in registers. Bytes at `next`, as many as W blocks have, are asked for bit by bit; NULL: none. */
 INLINE void meet_direct(const sy_wtype t, const int mr, const lines *l, const rows *x, size_t b, const uint8_t *next, fvec *c)
 {
@@ -298,14 +298,17 @@ INLINE void strip_direct(const sy_wtype t, const int mr, size_t K, const rows *x
 }
 
 /* The same against many rows: blocks are laid out in scratch, then all rows pass over them. */
-INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t stride, const uint8_t *w, size_t ldw, float *C, size_t ldc, bool acc)
+INLINE void strip(const sy_wtype t, int M, size_t K, const char *X, size_t stride, const uint8_t *w, size_t ldw, const uint8_t *next, float *C, size_t ldc, bool acc)
 {
     const size_t group = (size_t)sy_int8_group(t), bytes = bytes_of(t), all = K / group, most = SPREAD / group;
     ivec v[SPREAD / (is_k4(t) || t == SY_W_Q6_K ? 256 : 32) * vecs_of(t)];
     lines l = lines_of(w, ldw);
     for (size_t b = 0; b < all; b += most) {
         size_t n = all - b < most ? all - b : most;
-        for (size_t i = 0; i < n; i++, lines_on(&l, bytes)) spread(t, &l, v + i * (size_t)vecs_of(t));
+        for (size_t i = 0; i < n; i++, lines_on(&l, bytes)) {
+            if (next) ahead_of(next + (b + i) * W * bytes, W * bytes);
+            spread(t, &l, v + i * (size_t)vecs_of(t));
+        }
         for (int m = 0; m < M; ) {
             rows x = rows_of(t, K, X + (size_t)m * stride, stride);
             float *c = C + (size_t)m * ldc;
@@ -331,7 +334,7 @@ INLINE void product_of(const sy_wtype t, int M, int N, int K, const void *X, siz
         const uint8_t *next = n + 2 * W <= N ? w + W * ldw : ahead;
         if (M == 1) strip_direct(t, 1, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
         else if (M == 2) strip_direct(t, 2, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
-        else strip(t, M, (size_t)K, X, stride, w, ldw, C + n, ldc, acc);
+        else strip(t, M, (size_t)K, X, stride, w, ldw, next, C + n, ldc, acc);
     }
     if (n < N) sy_int8_ref.product(t, M, N - n, K, X, stride, w, ldw, C + n, ldc, acc, NULL);
 }
