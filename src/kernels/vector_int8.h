@@ -334,6 +334,8 @@ INLINE void product_of(const sy_wtype t, int M, int N, int K, const void *X, siz
         const uint8_t *next = n + 2 * W <= N ? w + W * ldw : ahead;
         if (M == 1) strip_direct(t, 1, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
         else if (M == 2) strip_direct(t, 2, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
+        else if (M == 3) strip_direct(t, 3, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
+        else if (M == 4) strip_direct(t, 4, (size_t)K, &x, w, ldw, next, C + n, ldc, acc);
         else strip(t, M, (size_t)K, X, stride, w, ldw, next, C + n, ldc, acc);
     }
     if (n < N) sy_int8_ref.product(t, M, N - n, K, X, stride, w, ldw, C + n, ldc, acc, NULL);

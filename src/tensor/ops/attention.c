@@ -296,7 +296,7 @@ static void merge_task(void *arg, int task, int worker)
     tile_end(f, &t);
 }
 
-/* Runs tasks over the pool, or here when all of them are little work. */
+/* Runs tasks over the pool, or here when all of them are little work, in multiply-adds of many rows. */
 static void run_tasks(sy_engine *e, int tasks, uint64_t madds, void (*fn)(void *, int, int), void *arg)
 {
     enum { SMALL = 1 << 19 };                           /* about 20 us */
@@ -354,6 +354,10 @@ static void attention_f(sy_node *n)
     for (int i = 0; i < a->n_seg; i++) tiles += (a->seg[i].n + f.tile - 1) / f.tile * a->a.n_kv_heads;
     uint64_t madds = pairs(a) * (uint64_t)a->a.n_heads * (uint64_t)(a->a.head_dim + a->a.value_dim);
     t->madds += madds;
+    for (int i = 0; i < a->n_seg; i++) {                    /* a few queries read keys and values once: each costs as much as ten multiply-adds */
+        uint64_t read = 10 * (uint64_t)(a->seg[i].pos0 + a->seg[i].n) * (uint64_t)a->a.n_kv_heads * (uint64_t)(a->a.head_dim + a->a.value_dim);
+        if (read > madds) madds = read;
+    }
     sy_mark mark = sy_arena_mark(&t->arena);
     if (!fwd_room(&f, tiles)) return;
     run_tasks(t->eng, f.pack_tasks, madds, pack_task, &f);
