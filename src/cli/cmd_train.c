@@ -1,12 +1,13 @@
 /* cli/cmd_train.c - switchyard train: settings from recipe, file and flags; then the run. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/open.h"
 #include "cli/portrait.h"
 #include "core/file.h"
+#include "core/memory.h"
 #include "data/known.h"
+#include "train/need.h"
 #include "train/train.h"
 
 typedef struct args {
@@ -123,55 +124,12 @@ static sy_status spec_from(sy_cli *cli, sy_config *c, sy_err *err)
     return SY_OK;
 }
 
-/* What a run takes, as far as shapes tell: weights, gradients and two moments; activations of one micro-batch, in every pass, and their gradients. In bytes. */
-typedef struct plan { double values, model, step; int tokens; } plan;
-
-/* Experts of a token as the router's text says, or 0. */
-static double nominal_k(const sy_cli *cli, const sy_spec *s)
-{
-    sy_arena a = { 0 };
-    const sy_method *m;
-    void *state;
-    size_t at;
-    sy_err ignored;
-    double k = 0;
-    if (sy_method_make(&cli->eng.methods, SY_ROUTER, s->router, &a, &m, &state, &ignored) == SY_OK && m->opts) {
-        const sy_opt *row = sy_opt_find(m->opts, "num_experts_per_tok", &at, NULL);
-        if (row) k = *(const int *)((const char *)state + at);
-    }
-    sy_arena_free(&a);
-    return k;
-}
-
-static plan plan_of(const sy_cli *cli, const sy_config *c, const sy_spec *s, int passes)
-{
-    int rows = c->train.micro_batch_size && c->train.micro_batch_size < c->train.batch_size ? c->train.micro_batch_size : c->train.batch_size;
-    double k = nominal_k(cli, s);
-    plan p = { .tokens = rows > INT32_MAX / c->data.seq_len ? INT32_MAX : rows * c->data.seq_len };
-    sy_spec_size(s, s->num_experts, &p.values, NULL, NULL);
-    p.model = p.values * 4 * sizeof(sy_real);
-    p.step = sy_spec_activations(s, k ? k : s->num_experts) * p.tokens * (double)sizeof(sy_real) * passes;
-    return p;
-}
-
-/* It must fit into the machine: the system hands out more memory than it has, and kills who uses it. */
-static sy_status fits(const plan *p, sy_err *err)
-{
-    double gib = 1 << 30, have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (p->model + p->step <= have) return SY_OK;
-    if (p->model > have)
-        return sy_fail(err, SY_ENOMEM, "these sizes give %.4g M parameters; training them takes %.4g GiB (weights, gradients, two moments), this machine has %.4g GiB: make hidden_size, layers, vocabulary or experts smaller",
-                       p->values / 1e6, p->model / gib, have / gib);
-    return sy_fail(err, SY_ENOMEM, "weights, gradients and moments take %.4g GiB, the activations of %d tokens about %.4g GiB, this machine has %.4g GiB: set a smaller micro_batch_size or seq_len",
-                   p->model / gib, p->tokens, p->step / gib, have / gib);
-}
-
 typedef struct screen {
     sy_cli             *cli;
     sy_progress         bar;
     const sy_train_job *job;
     bool                no_report_data;
-    plan                need;
+    sy_need             need;
 } screen;
 
 /* What is written for the report alone: when it fails the run goes on. */
@@ -213,7 +171,8 @@ static void on_event(void *arg, const sy_train_event *e)
         sy_spec_size(&e->model->spec, k ? k : e->model->spec.num_experts, &total, &active, &madds);
         sy_log_info(&s->cli->log, "%.3g M parameters, %.3g M used by a token, %.3g MFLOP a token in training; %lld steps, %d threads, kernels %s",
                 total / 1e6, active / 1e6, 6 * madds / 1e6, (long long)e->steps, s->cli->eng.threads, s->cli->eng.k->name);
-        sy_log_info(&s->cli->log, "memory: %.1f MB of weights, gradients and moments; about %.1f MB of activations for %d tokens at once", s->need.model / 1e6, s->need.step / 1e6, s->need.tokens);
+        sy_log_info(&s->cli->log, "memory: %.1f MB of weights, %.1f of gradients, %.1f of moments; about %.1f of activations for %d tokens at once%s, %.1f for an evaluation: %.1f MB in all",
+                    s->need.weights / 1e6, s->need.gradients / 1e6, s->need.moments / 1e6, s->need.step / 1e6, s->need.tokens, s->need.recompute ? " (recomputed)" : "", s->need.eval / 1e6, s->need.total / 1e6);
         if (e->step) sy_log_info(&s->cli->log, "resumed at step %lld", (long long)e->step);
         if (s->job->resume) resume_samples(s, e);
         sy_progress_open(&s->bar, stderr, "train", (double)e->steps, s->cli->progress);
@@ -278,11 +237,11 @@ static sy_status run(sy_cli *cli, void *a, const char *const *words, int n, sy_e
     st = sy_cli_own_sizes(sy_spec_check(&spec, err), err);
     if (st == SY_OK && spec.vocab_size < sy_tokenizer_vocab(tok))
         st = sy_fail(err, old || *c.from ? SY_ESHAPE : SY_EARG, "vocab_size is %d, the tokenizer has %d ids; set vocab_size=%d or more", spec.vocab_size, sy_tokenizer_vocab(tok), sy_tokenizer_vocab(tok));
-    plan need = { 0 };
+    sy_need need = { 0 };
     sy_objectives objectives;
     if (st == SY_OK) st = sy_objectives_open(&objectives, c.train.objective, &cli->eng.methods, &cli->arena, err);
-    if (st == SY_OK) need = plan_of(cli, &c, &spec, sy_objectives_passes(&objectives));
-    if (st == SY_OK) st = fits(&need, err);
+    if (st == SY_OK) st = sy_need_of(&need, &cli->eng, &c, &spec, sy_objectives_passes(&objectives), err);
+    if (st == SY_OK) st = sy_need_fits(&need, &c, sy_memory_left(), err);
     if (st == SY_OK && (arg->router || arg->expert || arg->balance.n || arg->edit.n) && !sy_spec_n_sparse(&spec))
         st = sy_fail(err, SY_EARG, "--router, --expert, --balance and --edit belong to sparse layers, and layers is '%s'; set layers=sparse", spec.layers);
     if (st == SY_OK && c.data.seq_len > c.model.max_position_embeddings)

@@ -26,7 +26,7 @@ static sy_status one_domain(sy_model *m, sy_tape *t, const sy_data *d, int domai
         if (!more) break;
         sy_route **routes = sy_tape_alloc(t, (size_t)m->n_sparse + 1, sizeof *routes);
         if (!routes) return sy_tape_status(t, err);
-        sy_run run = { .mode = SY_SERVE, .stats = stats, .routes = routes, .over = h ? h->over : NULL };
+        sy_run run = { .mode = SY_SERVE, .stats = stats, .routes = routes, .over = h ? h->over : NULL, .recompute = true };
         SY_TRY(one_batch(m, t, &b, &run, line, err));
         if (h && h->seen) h->seen(h->arg, &b, routes);
         if (h && h->stop && h->stop(h->arg)) return sy_fail(err, SY_ESTOP, "stopped while evaluating %s", line->name);
@@ -58,6 +58,7 @@ sy_status sy_evaluate(sy_model *m, const sy_data *d, int rows, const sy_eval_hoo
         all.nats += line->nats;
     }
     out->madds = t.madds;
+    out->bytes = t.arena.high + t.part.high;
     sy_tape_free(&t);
     SY_TRY(st);
     if (!out->lines) return sy_fail(err, SY_EARG, "no text is held out; give --eval-data or a val_fraction above 0");

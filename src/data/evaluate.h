@@ -17,6 +17,7 @@ typedef struct sy_evaluation {
     sy_eval_line *line;                 /* [lines]: domains that hold something out, then "all" */
     int           lines;
     uint64_t      madds;                /* multiply-adds of the pass */
+    size_t        bytes;                /* most that its tape held */
     sy_stats     *stats;                /* [sparse layers], by domain of the data; NULL for a dense model */
 } sy_evaluation;
 

@@ -250,7 +250,7 @@ sy_tensor *sy_model_hidden(sy_model *m, sy_tape *t, const sy_batch *b, const sy_
     sy_pass p = { .m = m, .t = t, .b = b, .r = r };
     if (sy__attention_open(&p) != SY_OK || (m->n_sparse && open_routes(&p) != SY_OK)) return &t->empty;
     sy_tensor *x = embed(&p);
-    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", r->recompute && t->record ? layer_twice(&p, l, x) : layer(&p, l, x));
+    for (int l = 0; l < m->spec.num_hidden_layers && t->status == SY_OK; l++) x = sy__seen(&p, l, "", r->recompute ? layer_twice(&p, l, x) : layer(&p, l, x));
     if_whole(m, t, x);
     if (r->kv && t->status == SY_OK)
         for (int i = 0; i < b->n_seg; i++) r->kv[i]->n = b->seg[i].pos0 + b->seg[i].n;

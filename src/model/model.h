@@ -35,7 +35,7 @@ typedef struct sy_run {                 /* how a forward pass is meant; zeroed =
     int64_t     ahead;                  /* steps that were made beyond `step`: under a budget of work the two differ. Draws of a batch go by their sum */
     double      progress;
     int         micro, n_micro, pass, n_pass;
-    bool        recompute;              /* on a tape that records: what a layer makes is forgotten and made again in backward; the same bits, a third more work, memory of one layer */
+    bool        recompute;              /* what a layer makes is forgotten behind it, and on a tape that records made again in backward: the same bits, memory of one layer, in training a third more work */
     sy_kv     **kv;                     /* [n_seg] caches to read and extend, or NULL: keys are the batch's own rows */
     const sy_override *over;
     sy_losses  *losses;                 /* where balance losses go (TRAIN), or NULL */

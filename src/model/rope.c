@@ -84,7 +84,7 @@ bool sy_rope_by_length(const sy_spec *s) { return s->rope_type == SY_ROPE_DYNAMI
 
 sy_status sy_rope_check(const sy_spec *s, sy_err *err)
 {
-    double f[2048], scale;                              /* head_dim is at most 4096 */
+    double f[2048], scale;                              /* check_rope: at most 4096 values turn */
     int half = sy_spec_rotary(s) / 2;
     for (int far = 0; far < 2; far++) {
         sy_rope_fill(s, false, far ? 2 * s->max_position_embeddings : 1, f, &scale);

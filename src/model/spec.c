@@ -210,6 +210,8 @@ static sy_status check_rope(const sy_spec *s, sy_err *err)
     if (rot < 2 || rot > head)
         return sy_fail(err, SY_ESHAPE, "%s %d with partial_rotary_factor %g: the rotary embedding turns pairs, %d values are odd or none", s->attention == SY_MLA ? "qk_rope_head_dim" : "head_dim",
                        head, s->partial_rotary_factor, sy_spec_turns(s));
+    if (rot > 4096)
+        return sy_fail(err, SY_ESHAPE, "a head of %d values turns, at most 4096 can: make num_attention_heads larger than %d or partial_rotary_factor smaller", rot, s->num_attention_heads);
     if (s->rope_type == SY_ROPE_YARN && sy_spec_turns(s) % 2)
         return sy_fail(err, SY_ESHAPE, "head_dim %d with partial_rotary_factor %g: rope_type yarn is about pairs, %d values are odd", head, s->partial_rotary_factor, sy_spec_turns(s));
     for (int i = 0; i < 2 && s->rope_type == SY_ROPE_LONGROPE; i++)
@@ -313,16 +315,21 @@ void sy_spec_size(const sy_spec *s, double k, double *total, double *active, dou
     if (madds) *madds = work;
 }
 
-double sy_spec_activations(const sy_spec *s, double k)
+void sy_spec_activations(const sy_spec *s, double k, sy_activations *out)
 {
     double D = s->hidden_size, H = s->num_attention_heads, KV = s->num_key_value_heads ? s->num_key_value_heads : H, hd = s->head_dim ? s->head_dim : D / H;
     double F = s->moe_intermediate_size ? s->moe_intermediate_size : s->intermediate_size, E = s->num_experts + s->zero_experts, Fs = s->shared_expert_intermediate_size;
-    double q = H * (s->attention == SY_MLA ? sy_spec_qk_dim(s) : hd), kv = s->attention == SY_MLA ? H * sy_spec_qk_dim(s) : KV * hd, o = H * (s->attention == SY_MLA ? sy_spec_v_dim(s) : hd), sum = 2 * D;
+    bool latent = s->attention == SY_MLA;
+    double q = H * (latent ? sy_spec_qk_dim(s) : hd), kv = KV * hd, o = H * (latent ? sy_spec_v_dim(s) : hd), R = s->kv_lora_rank, rope = s->qk_rope_head_dim;
+    *out = (sy_activations){ .ends = 2 * D };                    /* embedding, last norm */
     for (int l = 0; l < s->num_hidden_layers; l++) {
         int turns = 1 + (s->qk_norm != 0) + sy_spec_rotates(s, l);               /* copies of queries and keys: products, norms, rotations */
-        sum += turns * (q + kv) + kv + o + 4 * D;                                /* ... values, mixed values; two norms, product and sum */
+        double sum = 4 * D + o;                                                  /* two norms, product and sum; mixed values */
+        if (latent) sum += 2 * s->q_lora_rank + 3 * R + 3 * rope + 5.5 * q - H * rope + 2.5 * o;     /* latents, their norms and parts; keys and values taken apart and put together */
+        else sum += turns * (q + kv) + kv;
         if (sy_spec_sparse(s, l)) sum += 2 * E + 3 * k + k * (2 * D + 3 * F) + 2 * D + (Fs > 0 ? 3 * Fs + 2 * D : 0);
         else sum += (s->ffn_gated ? 3 : 2) * (double)s->intermediate_size + 2 * D;
+        out->layers += sum;
+        if (sum > out->largest) out->largest = sum;
     }
-    return 2 * sum;
 }

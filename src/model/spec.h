@@ -86,8 +86,9 @@ double    sy_spec_score_scale(const sy_spec *s, int layer);
 /* Parameters in all, parameters that one token uses (experts: nominal K of the router text, or all E when it names none), and
  * multiply-adds of one token's forward at context length 0. k: experts per token. */
 void      sy_spec_size(const sy_spec *s, double k, double *total, double *active, double *madds);
-/* Values that a training step keeps for one token of its micro-batch, with their gradients: an estimate from the shapes, within a third of what the
- * tape takes once micro-batches have some hundred tokens (tests/train/test_memory.c). */
-double    sy_spec_activations(const sy_spec *s, double k);
+/* Values that a forward pass makes for one token, by the shapes and k experts a token; in training as many gradients follow. What a router makes beyond logits,
+ * probabilities and slots is not in it. */
+typedef struct sy_activations { double layers, largest, ends; } sy_activations;     /* of all layers; of the largest one; in front of them and behind */
+void      sy_spec_activations(const sy_spec *s, double k, sy_activations *out);
 
 #endif

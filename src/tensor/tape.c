@@ -290,7 +290,6 @@ static sy_tensor *keep(sy_tape *t, const sy_node *n, sy_tensor *const *made, sy_
 
 int sy_recompute(sy_tape *t, sy_part_fn fn, void *arg, int n_in, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT])
 {
-    if (!t->record) return fn(t, arg, in, out);
     const struct part part = { fn, arg, { t->bf16, t->int8 } };
     sy_tensor *made[SY_MAX_PART_OUT];
     sy_node *n = sy_node_new(t, &op_part, n_in, in, SY_NOW), *last = t->last;
@@ -310,7 +309,7 @@ int sy_recompute(sy_tape *t, sy_part_fn fn, void *arg, int n_in, sy_tensor *cons
     if (t->status != SY_OK) return 0;
     n->out = out[0];
     n->n_more = outs - 1;
-    if (wants) {
+    if (wants && t->record) {
         n->prev = t->last;
         t->last = n;
     }

@@ -103,8 +103,8 @@ sy_status sy_backward_from(sy_tape *t, sy_tensor *out, const sy_real *dout, sy_e
 /* A part of the forward pass that is forgotten and computed again when backward reaches it. fn makes it from in[0..n_in-1] and puts what others may read into
  * out[]; it returns how many there are. It runs now, with t->replay false, and once more in backward with t->replay set, and must give the same bits: it reads nothing
  * but `arg` (which lives as long as the tape's step), its inputs and weights. What it makes on the tape lives until the next part begins; out[] of the caller are
- * copies that stay. Gradients are those of the same part kept on the tape, bit for bit, and products of the second run are not counted. Without t->record it runs once, kept.
- * Returns the number of outputs, 0 once an error sticks. */
+ * copies that stay. Gradients are those of the same part kept on the tape, bit for bit, and products of the second run are not counted. Without t->record it runs once, and is
+ * forgotten all the same. Returns the number of outputs, 0 once an error sticks. */
 enum { SY_MAX_PART_OUT = 48 };
 typedef int (*sy_part_fn)(sy_tape *t, void *arg, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT]);
 int sy_recompute(sy_tape *t, sy_part_fn fn, void *arg, int n_in, sy_tensor *const *in, sy_tensor *out[SY_MAX_PART_OUT]);

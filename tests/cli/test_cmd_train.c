@@ -63,7 +63,8 @@ static void test_warnings(void **state)
     train("blocked", "");
     expect_said("warning: the run is whole, but its report will lack something: ");
     expect_said("memory: ");
-    expect_said("MB of activations for 64 tokens at once");
+    expect_said("of activations for 64 tokens at once");
+    expect_said("MB of weights");
     assert_int_equal(shell("test -e %s/blocked/model.safetensors", d), 0);
     sy_test_case("samples that cannot be written");
     assert_int_equal(shell("mkdir -p %s/full && ln -s /dev/full %s/full/samples.jsonl", d, d), 0);
@@ -77,7 +78,7 @@ static void test_codes(void **state)
 {
     static const struct { const char *args; int code; const char *part; } cases[] = {
         { "--set hidden_size=30 --set num_attention_heads=4", 2, "not a multiple" }, { "--set head_dim=3", 2, "odd" }, { "--set vocab_size=7", 2, "set vocab_size=256 or more" },
-        { "--set num_hidden_layers=1000000", 2, "outside" }, { "--set hidden_size=131072", 1, "this machine has" }, { "--set batch_size=1048576 --set seq_len=48", 1, "set a smaller micro_batch_size" },
+        { "--set num_hidden_layers=1000000", 2, "outside" }, { "--set hidden_size=131072", 2, "at most 4096 can" }, { "--set hidden_size=131072 --set num_attention_heads=64", 1, "can be had: make hidden_size" }, { "--set batch_size=1048576 --set seq_len=48", 1, "set a smaller micro_batch_size" },
         { "--router topk:top_k=5", 2, "5" }, { "--router no-such", 1, "no router is called" },
     };
     const char *d = sy_test_dir();

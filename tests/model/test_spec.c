@@ -68,7 +68,7 @@ static void rules(void **state)
         { "hidden_size=12,num_attention_heads=4", SY_ESHAPE, "head_dim 3 is odd" },
         { "shared_expert_gate=true,layers=sparse", SY_EARG, "shared_expert_intermediate_size" },
         { "shared_expert_bias=true,layers=sparse", SY_EARG, "shared_expert_intermediate_size" },
-        { "layers=sparse,hidden_size=1048576,intermediate_size=16777216,num_experts=65536", SY_ESHAPE, "parameters" },
+        { "layers=sparse,hidden_size=1048576,num_attention_heads=256,intermediate_size=16777216,num_experts=65536", SY_ESHAPE, "parameters" },
         { "hidden_size=10,num_attention_heads=4,head_dim=6", SY_OK, NULL },
         { "num_attention_heads=6,num_key_value_heads=3,head_dim=8", SY_OK, NULL },
     };
