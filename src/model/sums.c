@@ -48,7 +48,7 @@ sy_status sy_sums_write(const char *dir, const char *const *files, sy_err *err)
         if (!listed(names[i], files)) continue;
         st = sy_path(path, sizeof path, dir, names[i], err);
         if (st == SY_OK) st = sum_of(path, hex, err);
-        sy_buf_printf(&b, "%s  %s\n", hex, names[i]);
+        if (st == SY_OK) sy_buf_printf(&b, "%s  %s\n", hex, names[i]);
     }
     if (st == SY_OK && b.failed) st = sy_fail(err, SY_ENOMEM, "no memory for the checksums of %s", dir);
     if (st == SY_OK) st = sy_path(path, sizeof path, dir, SUMS, err);
